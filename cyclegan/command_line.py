@@ -1,0 +1,157 @@
+"""From the words on the command line to checked settings.
+
+Defaults, then the preset, then --config, then (with --continue_train) the run's own settings, then
+the options on the command line: each overrides those before it.
+"""
+
+import contextlib
+import inspect
+import io
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from cyclegan import settings as options
+from cyclegan.errors import UserError
+from cyclegan.settings import AnySettings, TrainSettings, TranslateSettings
+from cyclegan.spec import nearest
+
+# The frame tyro draws round its messages.
+_FRAME = re.compile(r"^[╭╰│─\s]+|[╮╯│─\s]+$")
+
+
+def train_settings(arguments: Sequence[str]) -> TrainSettings:
+    """Settings of train.py; raises UserError for a mistake, SystemExit(0) after --help."""
+    first = _parse(TrainSettings, {}, arguments)
+    given = _given(TrainSettings, arguments)
+    chosen = {name: first[name] for name in given}
+    if first["continue_train"]:
+        values = _saved_settings(first)
+    else:
+        values = {"preset": first["preset"]}
+        file_values = options.load_yaml(first["config"]) if first["config"] else {}
+        preset = chosen.get("preset", file_values.get("preset", first["preset"]))
+        values = {**options.load_preset(str(preset)), **file_values, "preset": preset}
+    return _with_name(options.check(TrainSettings, {**values, **chosen}))
+
+
+def translate_settings(arguments: Sequence[str]) -> TranslateSettings:
+    """Settings of test.py."""
+    return options.check(TranslateSettings, _parse(TranslateSettings, {}, arguments))
+
+
+def run_settings(run_dir: Path) -> TrainSettings:
+    """What a run was trained with; raises UserError where the folder holds no run."""
+    path = run_dir / options.SETTINGS_FILE
+    if not path.is_file():
+        raise UserError(_no_run(run_dir))
+    return options.check(TrainSettings, options.load_yaml(path))
+
+
+def _saved_settings(first: dict[str, Any]) -> dict[str, Any]:
+    name = first["name"] or _default_name(first["dataroot"], first["dir_B"])
+    if name is None:
+        raise UserError("--continue_train needs --name (or --dataroot) to know which run")
+    path = first["checkpoints_dir"] / name / options.SETTINGS_FILE
+    if not path.is_file():
+        raise UserError(_no_run(path.parent))
+    return {**options.load_yaml(path), "continue_train": True, "name": name}
+
+
+def _no_run(run_dir: Path) -> str:
+    runs = sorted(path.parent.name for path in run_dir.parent.glob(f"*/{options.SETTINGS_FILE}"))
+    known = f"runs there: {', '.join(runs)}" if runs else "there is no run there yet"
+    return f"{run_dir} holds no run (no {options.SETTINGS_FILE}): check --name; {known}"
+
+
+def _with_name(settings: TrainSettings) -> TrainSettings:
+    if settings.dataroot is None and settings.dir_A is None:
+        raise UserError("give --dataroot FOLDER (with trainA and trainB), or --dir_A and --dir_B")
+    if settings.name is not None:
+        return settings
+    name = _default_name(settings.dataroot, settings.dir_B)
+    if name is None:
+        raise UserError(f"--dataroot {settings.dataroot} has no name of its own: give --name")
+    return settings.model_copy(update={"name": name})
+
+
+def _default_name(dataroot: Path | None, dir_B: Path | None) -> str | None:
+    folder = dataroot or dir_B
+    return (folder.expanduser().resolve().name or None) if folder else None
+
+
+def _given(model: type[AnySettings], arguments: Sequence[str]) -> list[str]:
+    words = {word[2:].partition("=")[0].replace("-", "_") for word in arguments if word[:2] == "--"}
+    return [name for name in model.model_fields if name in words]
+
+
+def _parse(
+    model: type[AnySettings], defaults: dict[str, Any], arguments: Sequence[str]
+) -> dict[str, Any]:
+    """Typed but unchecked values of every option: tyro reads and helps, pydantic checks later."""
+    _refuse_unknown(model, arguments)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            values: dict[str, Any] = tyro.cli(
+                _collector(model, defaults),
+                args=list(arguments),
+                description=(model.__doc__ or "").strip(),
+                config=(tyro.conf.FlagCreatePairsOff,),
+                use_underscores=True,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(_unframed(said.getvalue())) from None
+    return values
+
+
+def _collector(model: type[AnySettings], defaults: dict[str, Any]) -> Any:
+    """A function with one keyword for each option, giving them back as a dict."""
+
+    def collect(**values: Any) -> dict[str, Any]:
+        return values
+
+    parameters = []
+    for name, field in model.model_fields.items():
+        note = Annotated[field.annotation, tyro.conf.arg(help=field.description)]  # type: ignore[name-defined]
+        default = defaults.get(name, field.default)
+        parameters.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=note
+            )
+        )
+    collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    collect.__annotations__ = {p.name: p.annotation for p in parameters}
+    collect.__doc__ = model.__doc__
+    return collect
+
+
+def _refuse_unknown(model: type[AnySettings], arguments: Sequence[str]) -> None:
+    for word in arguments:
+        option = word.partition("=")[0].lstrip("-").replace("-", "_")
+        if not word.startswith("--") or option in model.model_fields or word == "--help":
+            continue
+        hint = nearest(option, model.model_fields)
+        raise UserError(f"unknown option {word.partition('=')[0]}{hint}; see --help")
+
+
+def _unframed(text: str) -> str:
+    """The first paragraph of a framed message, on one line."""
+    lines = [_FRAME.sub("", line) for line in text.splitlines()[1:]]
+    paragraph = []
+    for line in lines:
+        if not line and paragraph:
+            break
+        if line:
+            paragraph.append(line)
+    return " ".join(paragraph) or "the command line cannot be read; see --help"
+
+
+def program_arguments() -> list[str]:
+    return sys.argv[1:]

@@ -1,0 +1,1 @@
+"""Data: two folders of images that do not pair up, as an endless stream of batches."""

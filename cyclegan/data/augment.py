@@ -1,0 +1,66 @@
+"""From a whole image to what the networks see: resize, random crop, random mirror."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from cyclegan.data.images import to_tensor
+from cyclegan.settings import Preprocess, TrainSettings
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The classic ways to prepare an image, with Pillow's antialiased bicubic resize.
+
+    resize_and_crop: to load_size x load_size whatever the shape, then a random crop;
+    crop: a random crop at the image's own scale;
+    scale_width, scale_width_and_crop: to a width of load_size in the image's own shape;
+    resize: to load_size x load_size; none: to the nearest multiples of 4.
+    """
+
+    preprocess: Preprocess
+    load_size: int
+    crop_size: int
+    flip: bool
+
+    @classmethod
+    def of(cls, settings: TrainSettings) -> "Preparation":
+        return cls(
+            preprocess=settings.preprocess,
+            load_size=settings.load_size,
+            crop_size=settings.crop_size,
+            flip=not settings.no_flip,
+        )
+
+    def __call__(self, image: Image.Image, random: np.random.Generator) -> Tensor:
+        """3 x H x W in [-1, 1] from 8-bit RGB; every random draw comes from `random`."""
+        image = self.resize(image)
+        # Drawn whether used or not, so that one image's crop never depends on another option.
+        place, mirrored = random.random(2), random.random() < 0.5
+        if "crop" in self.preprocess:
+            image = _crop(image, self.crop_size, place)
+        if self.flip and mirrored:
+            image = ImageOps.mirror(image)
+        return to_tensor(image)
+
+    def resize(self, image: Image.Image) -> Image.Image:
+        width, height = image.size
+        if self.preprocess.startswith("resize"):
+            width = height = self.load_size
+        elif self.preprocess.startswith("scale_width"):
+            # Never lower than a crop: the classic implementation's rule, without a crop too.
+            height = int(max(self.load_size * height / width, self.crop_size))
+            width = self.load_size
+        elif self.preprocess == "none":
+            width, height = (max(4, round(side / 4) * 4) for side in image.size)
+        if (width, height) == image.size:
+            return image
+        return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _crop(image: Image.Image, side: int, place: np.ndarray) -> Image.Image:
+    left = int(place[0] * (max(image.width - side, 0) + 1))
+    top = int(place[1] * (max(image.height - side, 0) + 1))
+    return image.crop((left, top, left + side, top + side))

@@ -1,0 +1,185 @@
+"""Finding the images of both domains, and checking them before a long run begins."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from cyclegan.data.images import SUFFIXES, UnreadableImage, image_size, read_image
+from cyclegan.errors import UserError
+from cyclegan.settings import Settings, TrainSettings
+
+# Up to this size a domain's files are decoded to the end before training; of a larger one only
+# the headers are read, and a file that breaks further in is named when its turn comes.
+FULL_CHECK_BYTES = 200_000_000
+
+# What is worth enlarging to a crop: smaller images are a mistake (tracking pixels, icons).
+SMALLEST_SIDE = 8
+
+# What a 70x70 patch discriminator can judge, where images are used as they are.
+SMALLEST_UNRESIZED = 32
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One folder's images as they were found."""
+
+    folder: Path
+    files: list[Path]
+    sizes: list[tuple[int, int]]
+    unreadable: dict[Path, str]
+    too_small: list[Path]
+
+    def describe(self, name: str) -> str:
+        """One line: how many images, and their sizes."""
+        smallest, largest = min(self.sizes, key=_area), max(self.sizes, key=_area)
+        sizes = f"{smallest[0]}x{smallest[1]}"
+        if smallest != largest:
+            sizes += f" to {largest[0]}x{largest[1]}"
+        return f"{name}: {len(self.files)} images of {sizes} px in {self.folder}"
+
+    def complaints(self) -> list[str]:
+        """One line for each kind of file that was left out, naming the files."""
+        lines = []
+        if self.unreadable:
+            named = [f"{path.name} ({why})" for path, why in self.unreadable.items()]
+            lines.append(f"skipped as unreadable: {_some(named)}")
+        if self.too_small:
+            lines.append(f"skipped as too small: {_some([p.name for p in self.too_small])}")
+        return lines
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All image files under a folder, sorted; links to folders are followed, loops are not."""
+    found: list[Path] = []
+    seen: set[Path] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = Path(place).resolve()
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [
+            Path(place, name)
+            for name in names
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def domain_folder(settings: Settings, phase: str, domain: str) -> Path | None:
+    """Where the images of domain A or B for train or test lie, or None where there are none.
+
+    With --direction BtoA the domains change places, as in the classic implementation.
+    """
+    if settings.direction == "BtoA":
+        domain = {"A": "B", "B": "A"}[domain]
+    own: Path | None = getattr(settings, f"dir_{domain}", None)
+    if phase == "train" and own is not None:
+        return own.expanduser()
+    if settings.dataroot is None:
+        return None
+    root = settings.dataroot.expanduser()
+    names = [f"{phase}{domain}", *([domain] if phase == "train" else [f"val{domain}"])]
+    return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+def check_domains(settings: TrainSettings) -> tuple[Domain, Domain]:
+    """Both training domains; raises UserError where training cannot work."""
+    return check_domain(settings, "A"), check_domain(settings, "B")
+
+
+def check_domain(settings: TrainSettings, domain: str) -> Domain:
+    folder = domain_folder(settings, "train", domain)
+    if folder is None or not folder.is_dir():
+        raise UserError(_missing(settings, domain, folder))
+    paths = find_images(folder)[: settings.max_dataset_size]
+    if not paths:
+        raise UserError(
+            f"{folder} holds no images: put {domain}'s there ({', '.join(sorted(SUFFIXES))})"
+        )
+    found = _inspect(folder, paths, smallest=_smallest_side(settings))
+    if not found.files:
+        complaints = "; ".join(found.complaints())
+        raise UserError(f"{folder} holds no image to train on: {complaints}{_remedy(settings)}")
+    return found
+
+
+def _inspect(folder: Path, paths: Sequence[Path], *, smallest: int) -> Domain:
+    whole = sum(path.stat().st_size for path in paths if path.exists()) <= FULL_CHECK_BYTES
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(_size_of_whole if whole else _size, paths))
+    sizes = {p: r for p, r in zip(paths, results, strict=True) if isinstance(r, tuple)}
+    good = [path for path, size in sizes.items() if min(size) >= smallest]
+    return Domain(
+        folder=folder,
+        files=good,
+        sizes=[sizes[path] for path in good],
+        unreadable={p: r for p, r in zip(paths, results, strict=True) if isinstance(r, str)},
+        too_small=[path for path, size in sizes.items() if min(size) < smallest],
+    )
+
+
+def _size(path: Path) -> tuple[int, int] | str:
+    try:
+        return image_size(path)
+    except UnreadableImage as error:
+        return str(error)
+
+
+def _size_of_whole(path: Path) -> tuple[int, int] | str:
+    try:
+        return read_image(path).size
+    except UnreadableImage as error:
+        return str(error)
+
+
+def _smallest_side(settings: TrainSettings) -> int:
+    if settings.preprocess == "crop":
+        return settings.crop_size
+    return SMALLEST_UNRESIZED if settings.preprocess == "none" else SMALLEST_SIDE
+
+
+def size_warning(A: Domain, B: Domain) -> str | None:
+    """A line about domains whose pixels are of different scale, which no generator here mends."""
+    side_A, side_B = (median(min(size) for size in domain.sizes) for domain in (A, B))
+    if max(side_A, side_B) < 1.5 * min(side_A, side_B):
+        return None
+    small, large = ("A", "B") if side_A < side_B else ("B", "A")
+    return (
+        f"images of {small} are typically {min(side_A, side_B):.0f} px, of {large} "
+        f"{max(side_A, side_B):.0f} px: a generator keeps the size of its image, so enlarge "
+        f"{small} first where enlargement is the task"
+    )
+
+
+def _missing(settings: TrainSettings, domain: str, folder: Path | None) -> str:
+    if folder is not None:
+        return f"--dir_{domain} {folder} is not a folder: check the path"
+    root = settings.dataroot
+    if root is None:
+        return f"where are the images of {domain}? give --dir_{domain} or --dataroot"
+    if not root.expanduser().is_dir():
+        return f"--dataroot {root} is not a folder: check the path"
+    there = sorted(path.name for path in root.expanduser().iterdir() if path.is_dir())
+    return (
+        f"--dataroot {root} has no folder train{domain} or {domain} "
+        f"(folders there: {_some(there) or 'none'}): make it, or give --dir_{domain}"
+    )
+
+
+def _remedy(settings: TrainSettings) -> str:
+    if settings.preprocess == "crop":
+        return f"; lower --crop_size {settings.crop_size}, or use --preprocess resize_and_crop"
+    return ""
+
+
+def _some(names: Sequence[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]

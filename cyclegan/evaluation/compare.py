@@ -1,0 +1,111 @@
+"""How much nearer to real B a run's translations of its test images are than their inputs."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean
+
+from PIL import Image
+from torch import Tensor
+
+from cyclegan.data.folders import domain_folder, find_images
+from cyclegan.data.images import UnreadableImage, read_image, to_tensor
+from cyclegan.evaluation.metrics import psnr, sliced_wasserstein
+from cyclegan.settings import Settings
+from cyclegan.translate.translator import Translator
+
+# Enough for a stable figure, and quick on any machine; the count is always reported.
+MOST_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Distances to real B of the inputs A and of their translations; PSNR where names pair up."""
+
+    images: int
+    swd_input: float
+    swd_fake: float
+    psnr_input: float | None
+    psnr_fake: float | None
+
+    @property
+    def nearer(self) -> float:
+        """By which share of the input's distance the translation is nearer; negative: farther."""
+        return 1 - self.swd_fake / self.swd_input if self.swd_input else 0.0
+
+    def describe(self) -> list[str]:
+        lines = [
+            f"sliced Wasserstein distance to real B over {self.images} test images: "
+            f"input {self.swd_input:.1f}, translated {self.swd_fake:.1f} "
+            f"({100 * abs(self.nearer):.0f} % {'nearer' if self.nearer >= 0 else 'farther'})"
+        ]
+        if self.psnr_input is not None and self.psnr_fake is not None:
+            lines.append(
+                f"PSNR to real B: input {self.psnr_input:.2f} dB, translated "
+                f"{self.psnr_fake:.2f} dB ({self.psnr_fake - self.psnr_input:+.2f})"
+            )
+        return lines
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        return {**asdict(self), "nearer": self.nearer}
+
+
+def compare(settings: Settings, translator: Translator) -> Comparison | None:
+    """Translates testA and measures it against testB; None where either is absent or unreadable.
+
+    Where both hold the same file names, images pair up, and an input of another size than its
+    partner is first enlarged (or reduced) to it by bicubic interpolation.
+    """
+    folder_A, folder_B = (domain_folder(settings, "test", domain) for domain in "AB")
+    if folder_A is None or folder_B is None:
+        return None
+    paired, images_A, images_B = _test_images(folder_A, folder_B)
+    if not images_A or not images_B:
+        return None
+    fakes = [translator(image) for image in images_A]
+    if paired:
+        images_A, fakes = (
+            [_fit(image, real) for image, real in zip(part, images_B, strict=True)]
+            for part in (images_A, fakes)
+        )
+    inputs, outputs, reals = ([to_tensor(i) for i in part] for part in (images_A, fakes, images_B))
+    return Comparison(
+        images=len(inputs),
+        swd_input=sliced_wasserstein(inputs, reals),
+        swd_fake=sliced_wasserstein(outputs, reals),
+        psnr_input=_mean_psnr(inputs, reals) if paired else None,
+        psnr_fake=_mean_psnr(outputs, reals) if paired else None,
+    )
+
+
+def _test_images(
+    folder_A: Path, folder_B: Path
+) -> tuple[bool, list[Image.Image], list[Image.Image]]:
+    """Whether the names pair up, and the readable images of either folder."""
+    names_A, names_B = (
+        {path.relative_to(folder).with_suffix(""): path for path in find_images(folder)}
+        for folder in (folder_A, folder_B)
+    )
+    paired = names_A.keys() == names_B.keys()
+    chosen = [list(names.values())[:MOST_IMAGES] for names in (names_A, names_B)]
+    images_A, images_B = ([_read(path) for path in paths] for paths in chosen)
+    if paired:
+        whole = [pair for pair in zip(images_A, images_B, strict=True) if None not in pair]
+        images_A, images_B = [pair[0] for pair in whole], [pair[1] for pair in whole]
+    return paired, [i for i in images_A if i is not None], [i for i in images_B if i is not None]
+
+
+def _read(path: Path) -> Image.Image | None:
+    try:
+        return read_image(path)
+    except UnreadableImage:
+        return None
+
+
+def _fit(image: Image.Image, partner: Image.Image) -> Image.Image:
+    if image.size == partner.size:
+        return image
+    return image.resize(partner.size, Image.Resampling.BICUBIC)
+
+
+def _mean_psnr(images: list[Tensor], references: list[Tensor]) -> float:
+    return mean(psnr(image, real) for image, real in zip(images, references, strict=True))

@@ -1,0 +1,92 @@
+"""The run on the terminal: a live line where there is one, plain lines where there is not."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from PIL import Image
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+
+
+class Console:
+    """Prints losses as they are reported and, on a terminal, how far the run is.
+
+    `track` wraps the loop's batches; the remaining time comes from the steps of this run alone.
+    """
+
+    def __init__(self, *, total_steps: int, steps_per_epoch: int, first_step: int) -> None:
+        self.rich = RichConsole(highlight=False, soft_wrap=True)
+        self.total_steps = total_steps
+        self.steps_per_epoch = steps_per_epoch
+        self.first_step = first_step
+        self.started = time.monotonic()
+        self.progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            TextColumn("step {task.completed}/{task.total}"),
+            TextColumn("{task.fields[speed]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=self.rich,
+            disable=not self.rich.is_terminal,
+        )
+        self.task = self.progress.add_task(
+            "train", total=total_steps, completed=first_step, epoch=1, speed=""
+        )
+
+    def say(self, line: str) -> None:
+        """A line of plain text, above the live line where there is one."""
+        self.rich.print(line, markup=False)
+
+    def track(self, batches: Iterable[Item]) -> Iterator[Item]:
+        """The batches up to the last step, each counted when the loop asks for the next."""
+        step = self.first_step
+        self.started = time.monotonic()
+        with self.progress:
+            for batch in batches:
+                if step >= self.total_steps:
+                    return
+                epoch = step // self.steps_per_epoch + 1
+                self.progress.update(self.task, completed=step, epoch=epoch)
+                yield batch
+                step += 1
+                self.progress.update(self.task, completed=step)
+                if step >= self.total_steps:
+                    return
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        speed = f"{values.get('images_per_second', 0):.1f} images/s"
+        self.progress.update(self.task, speed=speed)
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in loss_values(values).items())
+        epoch = max(0, step - 1) // self.steps_per_epoch + 1
+        head = f"epoch {epoch}  step {step}/{self.total_steps}"
+        left = "" if self.rich.is_terminal else f"  {speed}  {self._left(step)} left"
+        self.say(f"{head}{left}  {losses}")
+
+    def preview(self, step: int, image: Image.Image) -> None:
+        pass
+
+    def close(self) -> None:
+        self.progress.stop()
+
+    def _left(self, step: int) -> str:
+        done = max(1, step - self.first_step)
+        seconds = (time.monotonic() - self.started) / done * (self.total_steps - step)
+        return duration(seconds)
+
+
+def loss_values(values: Mapping[str, float]) -> dict[str, float]:
+    """The losses among a report's values."""
+    others = ("lr", "images_per_second", "data_wait")
+    return {name: value for name, value in values.items() if name not in others}
+
+
+def duration(seconds: float) -> str:
+    """1:05:09 for 3,909 seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

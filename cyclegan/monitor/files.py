@@ -1,0 +1,107 @@
+"""The run as files: metrics.jsonl for programs, loss_log.txt for readers of the classic log, and
+every preview as a picture."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from cyclegan.checkpoint import write_atomically
+from cyclegan.data.images import save_image
+from cyclegan.monitor.console import loss_values
+from cyclegan.monitor.report import write_report
+
+METRICS_FILE = "metrics.jsonl"
+Point = tuple[int, dict[str, float]]
+
+
+class Files:
+    """Appends to the run's logs, keeps every preview, and renews the run's index.html.
+
+    A disk that takes nothing more costs one line through `say`, never the run.
+    """
+
+    def __init__(
+        self, run_dir: Path, *, title: str, steps_per_epoch: int, say: Callable[[str], None]
+    ) -> None:
+        self.run_dir = run_dir
+        self.title = title
+        self.steps_per_epoch = steps_per_epoch
+        self.say = say
+        self.failed = False
+        self.last_report = time.monotonic()
+        self.points = read_metrics(run_dir)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self.points.append((step, dict(values)))
+        line = json.dumps({"step": step, **{k: _plain(v) for k, v in values.items()}})
+        self._guarded(lambda: _append(self.run_dir / METRICS_FILE, line))
+        self._guarded(
+            lambda: _append(self.run_dir / "loss_log.txt", self._classic_line(step, values))
+        )
+
+    def preview(self, step: int, image: Image.Image) -> None:
+        path = self.run_dir / "previews" / f"step_{step:08d}.png"
+        self._guarded(lambda: save_image(image, path))
+        self._guarded(lambda: write_report(self.run_dir, title=self.title, points=self.points))
+
+    def close(self) -> None:
+        self._guarded(lambda: write_report(self.run_dir, title=self.title, points=self.points))
+
+    def _classic_line(self, step: int, values: Mapping[str, float]) -> str:
+        now = time.monotonic()
+        seconds, self.last_report = now - self.last_report, now
+        epoch, place = divmod(max(0, step - 1), self.steps_per_epoch)
+        losses = " ".join(f"{name}: {value:.3f}" for name, value in loss_values(values).items())
+        wait = values.get("data_wait", 0.0)
+        head = f"(epoch: {epoch + 1}, iters: {place + 1}, time: {seconds:.3f}, data: {wait:.3f})"
+        return f"{head} {losses}"
+
+    def _guarded(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except OSError as error:
+            if not self.failed:
+                self.say(f"warning: {self.run_dir}: {error}; training goes on without its logs")
+            self.failed = True
+
+
+def read_metrics(run_dir: Path) -> list[Point]:
+    """The points written so far; a line cut short by a crash is passed over."""
+    path = run_dir / METRICS_FILE
+    if not path.is_file():
+        return []
+    points = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            values = json.loads(line)
+            step = int(values.pop("step"))
+        except (ValueError, KeyError, AttributeError):
+            continue
+        points.append((step, {k: float("nan") if v is None else v for k, v in values.items()}))
+    return points
+
+
+def forget_after(run_dir: Path, step: int) -> None:
+    """Drops the points past a step: a resumed run makes them again."""
+    path = run_dir / METRICS_FILE
+    if not path.is_file():
+        return
+    kept = [
+        json.dumps({"step": at, **{k: _plain(v) for k, v in values.items()}}) + "\n"
+        for at, values in read_metrics(run_dir)
+        if at <= step
+    ]
+    write_atomically(path, lambda file: file.write("".join(kept).encode()))
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def _plain(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return round(value, 8) if abs(value) < float("inf") else None

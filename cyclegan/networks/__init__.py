@@ -1,0 +1,9 @@
+"""Generators and discriminators: short names for import paths. Any import path serves as well."""
+
+GENERATORS = {
+    "resnet": "cyclegan.networks.resnet.ResnetGenerator",
+}
+
+DISCRIMINATORS = {
+    "patch": "cyclegan.networks.patchgan.PatchDiscriminator",
+}

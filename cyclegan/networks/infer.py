@@ -1,0 +1,47 @@
+"""What architecture a weight file belongs to, told from its keys and shapes alone."""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from cyclegan.errors import UserError
+
+_BLOCK = re.compile(r"model\.(\d+)\.conv_block\.(\d+)\.weight")
+
+
+def generator_expression(weights: Mapping[str, Tensor]) -> str:
+    """The --generator expression of a residual generator's state dict, ours or the classic one's.
+
+    Raises UserError for any other network.
+    """
+    head = weights.get("model.1.weight")
+    found = [_BLOCK.fullmatch(key) for key in weights]
+    blocks = sorted({int(match[1]) for match in found if match})
+    if head is None or not blocks or head.ndim != 4 or head.shape[1] != 3:
+        raise UserError(
+            "these weights are of no generator that can be told from its keys "
+            "(only resnet can): translate with --name of its run instead"
+        )
+    convs = {
+        int(match[2])
+        for match in found
+        if match and weights[match[0]].ndim == 4 and int(match[1]) == blocks[0]
+    }
+    options = {
+        "channels": head.shape[0],
+        "blocks": len(blocks),
+        # The head takes four places, and each halving three.
+        "downs": (blocks[0] - 4) // 3,
+        "norm": _norm(weights, blocks[0]),
+        "upsample": "resize" if f"model.{blocks[-1] + 1}.2.weight" in weights else "deconv",
+        "dropout": 6 in convs,
+        "residual": "residual_scale" in weights,
+    }
+    return f"resnet({', '.join(f'{name}={value}' for name, value in options.items())})"
+
+
+def _norm(weights: Mapping[str, Tensor], block: int) -> str:
+    if f"model.{block}.conv_block.2.weight" in weights:
+        return "batch"
+    return "instance" if f"model.{block}.conv_block.1.bias" in weights else "none"

@@ -1,0 +1,236 @@
+"""Every option of the commands: its default, help line and check; to and from YAML."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cyclegan.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+PRESETS_DIR = Path(__file__).parent / "presets"
+SETTINGS_FILE = "settings.yaml"
+
+Preprocess = Literal[
+    "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "resize", "none"
+]
+Direction = Literal["AtoB", "BtoA"]
+AnySettings = TypeVar("AnySettings", bound="Settings")
+
+
+def _device_name(name: str) -> str:
+    kind, _, index = name.partition(":")
+    if kind not in ("auto", "cuda", "mps", "cpu") or (index and not index.isdigit()):
+        raise ValueError("must be auto, cuda, cuda:1, mps or cpu")
+    return name
+
+
+def _folder_name(name: str) -> str:
+    if name != Path(name).name or name in ("", ".", "..") or "\\" in name:
+        raise ValueError("must be a plain name, without folders in it")
+    return name
+
+
+DeviceName = Annotated[str, AfterValidator(_device_name)]
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+
+
+class Settings(BaseModel):
+    """What both commands share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataroot: Path | None = Field(
+        None, description="data folder: trainA trainB testA testB, or A B, searched recursively"
+    )
+    name: FolderName | None = Field(
+        None, description="name of the run, its folder under checkpoints_dir (the data folder's)"
+    )
+    direction: Direction = Field("AtoB", description="BtoA exchanges the two domains")
+    batch_size: int = Field(1, ge=1, description="images of each domain a step")
+    max_dataset_size: int | None = Field(None, ge=1, description="use only the first N images")
+    num_threads: int = Field(
+        min(4, os.cpu_count() or 1), ge=0, description="processes that load images; 0: none"
+    )
+    device: DeviceName = Field("auto", description="auto, cuda, cuda:1, mps or cpu")
+    checkpoints_dir: Path = Field(Path("checkpoints"), description="where runs live")
+    results_dir: Path = Field(Path("results"), description="where translations go")
+    trust_imports: bool = Field(
+        False, description="allow import paths (any code!) in a run's saved settings"
+    )
+
+
+class TrainSettings(Settings):
+    """Options of train.py, each with its default; presets and --config change the defaults."""
+
+    preset: str = Field("classic", description="a named set of defaults: classic, quick")
+    config: Path | None = Field(None, description="a YAML file of options, over the preset")
+    continue_train: bool = Field(False, description="go on where the run of this name stopped")
+
+    dir_A: Path | None = Field(None, description="training images of A, in place of dataroot")
+    dir_B: Path | None = Field(None, description="training images of B, in place of dataroot")
+    preprocess: Preprocess = Field("resize_and_crop", description="how images become crops")
+    load_size: int = Field(286, ge=4, description="side, or width, that images are resized to")
+    crop_size: int = Field(256, ge=8, description="side of the random square crops")
+    no_flip: bool = Field(False, description="do not mirror images at random")
+    serial_batches: bool = Field(False, description="take images in order, A and B in step")
+
+    generator: str = Field("resnet(blocks=9)", description="network of both generators")
+    discriminator: str = Field("patch(layers=3)", description="network of both discriminators")
+    ngf: int = Field(64, ge=1, description="width of the generators")
+    ndf: int = Field(64, ge=1, description="width of the discriminators")
+    init_type: Literal["normal", "xavier", "kaiming", "orthogonal"] = Field(
+        "normal", description="distribution of the first weights"
+    )
+    init_gain: float = Field(0.02, gt=0, description="scale of the first weights")
+
+    adversarial: str = Field("lsgan", description="the game: lsgan, vanilla; weighted as 1*lsgan")
+    cycle: str = Field("10*l1", description="loss of reconstructions, as 10*l1 + 1*color(size=8)")
+    cycle_A: str | None = Field(None, description="the same for images of A alone")
+    cycle_B: str | None = Field(None, description="the same for images of B alone")
+    identity: str = Field("5*l1", description="loss of G_BA(A) against A and mirrored, or none")
+    identity_A: str | None = Field(None, description="the same for images of A alone")
+    identity_B: str | None = Field(None, description="the same for images of B alone")
+    content: str = Field("none", description="loss of a translation against its source")
+    content_A: str | None = Field(None, description="the same for translations into A alone")
+    content_B: str | None = Field(None, description="the same for translations into B alone")
+    pool_size: int = Field(50, ge=0, description="translated images kept for the discriminators")
+
+    n_epochs: int = Field(100, ge=0, description="epochs at the first learning rate")
+    n_epochs_decay: int = Field(100, ge=0, description="epochs in which it falls to zero")
+    steps: int | None = Field(
+        None, ge=1, description="length in steps, not epochs; the rate falls in the second half"
+    )
+    lr: float = Field(2e-4, gt=0, lt=1, description="first learning rate of Adam")
+    beta1: float = Field(0.5, ge=0, lt=1, description="momentum of Adam")
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="decay of the averaged generators; 0: not averaged"
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="one seed fixes every random draw")
+
+    print_every: int = Field(100, ge=1, description="steps between reports")
+    preview_every: int = Field(400, ge=1, description="steps between previews")
+    save_every: int = Field(5000, ge=1, description="steps between saves of the latest state")
+    save_epoch_every: int = Field(5, ge=1, description="epochs between kept weights")
+
+    monitor: Literal["visdom", "none"] = Field("visdom", description="the live page, or none")
+    display_id: int = Field(1, ge=0, description="0 turns the live page off")
+    display_server: str = Field("http://127.0.0.1", description="address of a Visdom server")
+    display_port: int = Field(8097, ge=1, le=65535, description="port of the Visdom server")
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> TrainSettings:
+        if self.preprocess == "resize_and_crop" and self.crop_size > self.load_size:
+            raise ValueError(
+                f"--crop_size {self.crop_size} is larger than --load_size {self.load_size}: "
+                "lower it, or raise --load_size"
+            )
+        if self.steps is None and self.n_epochs + self.n_epochs_decay == 0:
+            raise ValueError("--n_epochs and --n_epochs_decay are both 0: nothing to train")
+        if self.batch_size > 1 and self.preprocess in ("none", "scale_width"):
+            raise ValueError(
+                f"--preprocess {self.preprocess} gives images of several sizes: "
+                "it needs --batch_size 1"
+            )
+        if (self.dir_A is None) != (self.dir_B is None):
+            raise ValueError("--dir_A and --dir_B go together: give both, or --dataroot")
+        return self
+
+    def slot(self, slot: str, domain: str) -> str:
+        """The expression of a slot that each domain may have its own of."""
+        own: str | None = getattr(self, f"{slot}_{domain}")
+        common: str = getattr(self, slot)
+        return common if own is None else own
+
+    @property
+    def run_dir(self) -> Path:
+        assert self.name is not None
+        return self.checkpoints_dir / self.name
+
+
+class TranslateSettings(Settings):
+    """Options of test.py; what the run was trained with comes from its settings.yaml."""
+
+    input: Path | None = Field(None, description="image or folder; none: the run's test images")
+    output: Path | None = Field(None, description="folder (or image) to write")
+    epoch: str = Field("latest", description="which kept weights of the run")
+    weights: Path | None = Field(None, description="a .pth of one generator, in place of a run")
+    overwrite: bool = Field(False, description="translate again what is already there")
+
+
+def check(model: type[AnySettings], values: dict[str, Any]) -> AnySettings:
+    """Makes settings of plain values; raises UserError naming option, value and remedy."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise UserError("; ".join(_sentence(detail) for detail in error.errors())) from None
+
+
+def load_yaml(path: Path, model: type[Settings] = TrainSettings) -> dict[str, Any]:
+    """The options in a YAML file, plain data only, their names checked."""
+    from cyclegan.spec import nearest
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path} is not plain YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold lines like `batch_size: 4`")
+    for option in values:
+        if option not in model.model_fields:
+            hint = nearest(str(option), model.model_fields)
+            raise UserError(f"{path} names an unknown option {option}{hint}")
+    return values
+
+
+def to_yaml(settings: Settings) -> str:
+    """The resolved settings, as load_yaml reads them back."""
+    values = settings.model_dump(mode="json")
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    from cyclegan.spec import nearest
+
+    known = sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
+    if name not in known:
+        raise UserError(
+            f"--preset {name} is unknown{nearest(name, known)}; known: {', '.join(known)}"
+        )
+    return load_yaml(PRESETS_DIR / f"{name}.yaml")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that a --device value means on this machine; raises UserError if it has none."""
+    # Imported here, so that --help and a mistyped option answer at once.
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise UserError(f"--device {name}: {found} CUDA devices found; use --device auto or cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("--device mps: not available here; use --device auto or cpu")
+    return device
+
+
+def _sentence(detail: Any) -> str:
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if not detail["loc"]:
+        return message
+    option = detail["loc"][0]
+    return f"--{option} {detail['input']}: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,198 @@
+"""Parts written as strings: "10*l1 + 1*ms_ssim(window=7)" becomes terms, and terms become objects.
+
+The grammar is a subset of Python, read by Python's own parser and never evaluated:
+
+    expression = "none" | term ("+" term)*
+    term       = [number "*"] name ["(" option "=" value ("," option "=" value)* ")"]
+    name       = an alias from the slot's table, or an import path such as torch.nn.HuberLoss
+    value      = a Python literal, or a bare word, which stands for itself as a string
+"""
+
+import ast
+import difflib
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cyclegan.errors import UserError
+
+Table = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One weighted part of an expression."""
+
+    name: str
+    weight: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The name's last word: what the curves call this term."""
+        return self.name.rpartition(".")[2]
+
+
+def parse(expression: str, *, slot: str) -> list[Term]:
+    """Reads an expression; `slot` is the option it came from, named in every error.
+
+    Raises UserError where the expression is outside the grammar, empty, or names one part twice.
+    """
+    if expression.strip().lower() == "none":
+        return []
+    try:
+        tree = ast.parse(expression.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UserError(f'--{slot} "{expression}" cannot be read: {_reason(error)}') from None
+    terms = [_term(node, expression, slot) for node in _summands(tree)]
+    labels = [term.label for term in terms]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UserError(f'--{slot} "{expression}" names {label} twice: give it one weight')
+    return terms
+
+
+def parse_one(expression: str, *, slot: str) -> Term:
+    """Reads an expression that must be a single part without a weight, such as a network's."""
+    terms = parse(expression, slot=slot)
+    if len(terms) != 1 or terms[0].weight != 1:
+        raise UserError(f'--{slot} "{expression}" must name exactly one part, without a weight')
+    return terms[0]
+
+
+def build(term: Term, table: Table, *, slot: str, trusted: bool = True, **defaults: Any) -> Any:
+    """Makes the object a term names, from its options and those defaults that it accepts.
+
+    With trusted=False (an expression out of somebody's file) only names in the table are built:
+    an import path could run any code on this machine.
+    """
+    factory = _find(term.name, table, slot=slot, trusted=trusted)
+    accepted = _parameters(factory)
+    if accepted is not None:
+        for option in term.options:
+            if option not in accepted:
+                known = f"it knows {', '.join(accepted)}" if accepted else "it takes none"
+                hint = nearest(option, accepted)
+                raise UserError(f"--{slot}: {term.name} has no option {option}{hint}; {known}")
+        defaults = {name: value for name, value in defaults.items() if name in accepted}
+    try:
+        return factory(**{**defaults, **term.options})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--{slot}: {term.name} cannot be made: {error}") from error
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """' (did you mean X?)' for the known word most like this one, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _summands(node: ast.expr) -> list[ast.expr]:
+    summands = []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        summands.append(node.right)
+        node = node.left
+    return [node, *reversed(summands)]
+
+
+def _term(node: ast.expr, expression: str, slot: str) -> Term:
+    weight = 1.0
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        weight = _weight(node.left, expression, slot)
+        node = node.right
+    options = {}
+    if isinstance(node, ast.Call):
+        if node.args or any(keyword.arg is None for keyword in node.keywords):
+            raise _outside(node, expression, slot, "options are written name=value")
+        options = {str(k.arg): _value(k.value, expression, slot) for k in node.keywords}
+        node = node.func
+    return Term(_dotted(node, expression, slot), weight, options)
+
+
+def _weight(node: ast.expr, expression: str, slot: str) -> float:
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        weight = float(node.value)
+        if 0 <= weight < float("inf"):
+            return weight
+    raise _outside(node, expression, slot, "a weight is a plain number, as in 10*l1")
+
+
+def _value(node: ast.expr, expression: str, slot: str) -> Any:
+    if isinstance(node, ast.Name):
+        return {"true": True, "false": False}.get(node.id, node.id)
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        raise _outside(node, expression, slot, "a value is a literal or a word") from None
+
+
+def _dotted(node: ast.expr, expression: str, slot: str) -> str:
+    words: list[str] = []
+    while isinstance(node, ast.Attribute):
+        words.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        raise _outside(node, expression, slot, 'write terms like "10*l1 + 1*ssim(window=7)"')
+    words.append(node.id)
+    if any(word.startswith("_") for word in words):
+        raise _outside(node, expression, slot, "names do not start with an underscore")
+    return ".".join(reversed(words))
+
+
+def _outside(node: ast.expr, expression: str, slot: str, rule: str) -> UserError:
+    text = ast.get_source_segment(expression.strip(), node) or "?"
+    return UserError(f'--{slot} "{expression}": {text} at column {node.col_offset + 1}: {rule}')
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{error.msg} at column {error.offset}"
+    return str(error) or "too deep"
+
+
+def _find(name: str, table: Table, *, slot: str, trusted: bool) -> Callable[..., Any]:
+    path = table.get(name)
+    if path is None:
+        if "." not in name:
+            known = ", ".join(table)
+            raise UserError(f"--{slot}: unknown {name}{nearest(name, table)}; known: {known}")
+        if not trusted:
+            raise UserError(
+                f"--{slot}: {name} is an import path in a saved file, which could run any code: "
+                "use --trust_imports if you trust the file's maker"
+            )
+        path = name
+    return _import(path, slot=slot)
+
+
+def _import(path: str, *, slot: str) -> Callable[..., Any]:
+    module_name, _, attribute = path.rpartition(".")
+    here = str(Path.cwd())
+    # A part of the user's own stands in the working folder, wherever the command itself lies.
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        raise UserError(f"--{slot}: {path} is not there: no module {error.name}") from None
+    except AttributeError:
+        raise UserError(f"--{slot}: module {module_name} has no {attribute}") from None
+    if not callable(found):
+        raise UserError(f"--{slot}: {path} is not a class or function")
+    return found  # type: ignore[no-any-return]
+
+
+def _parameters(factory: Callable[..., Any]) -> list[str] | None:
+    """The options a factory takes by keyword; None where it takes any, or does not tell."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (ValueError, TypeError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    by_keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [parameter.name for parameter in parameters if parameter.kind in by_keyword]

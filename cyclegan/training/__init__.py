@@ -1,0 +1,1 @@
+"""Training: the model, the step, and the loop round it."""

@@ -1,0 +1,58 @@
+"""Running means of the losses, kept on the device until somebody asks."""
+
+import math
+import time
+from collections.abc import Mapping
+
+from torch import Tensor
+
+
+class Meter:
+    """`update` costs no synchronization; `read` does, and starts over."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def update(self, losses: Mapping[str, Tensor]) -> None:
+        for name, value in losses.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.count += 1
+
+    def read(self) -> dict[str, float]:
+        means = self.peek()
+        self.sums, self.count = {}, 0
+        return means
+
+    def peek(self) -> dict[str, float]:
+        return {name: float(total) / self.count for name, total in self.sums.items()}
+
+
+class Interval:
+    """Speed between two reports. Previews and saves count; waiting for images is told apart."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.steps = 0
+        self.waited = 0.0
+        self.began = self.idle_since = time.monotonic()
+
+    def batch_arrived(self) -> None:
+        self.waited += time.monotonic() - self.idle_since
+        self.steps += 1
+
+    def step_done(self) -> None:
+        self.idle_since = time.monotonic()
+
+    def read(self, position: int) -> dict[str, float]:
+        """images_per_second, and data_wait in seconds a step."""
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        return {
+            "images_per_second": (position - self.position) / seconds,
+            "data_wait": self.waited / max(self.steps, 1),
+        }
+
+
+def not_finite(values: Mapping[str, float]) -> list[str]:
+    """The names whose values are NaN or infinite."""
+    return [name for name, value in values.items() if not math.isfinite(value)]

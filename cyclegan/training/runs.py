@@ -1,0 +1,59 @@
+"""A run's folder: claimed by one process, and never written over by another run."""
+
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cyclegan import settings as options
+from cyclegan.checkpoint import write_atomically
+from cyclegan.errors import UserError
+from cyclegan.settings import TrainSettings
+
+LOCK_FILE = ".lock"
+
+
+class RunFolder:
+    """checkpoints/<name>, held for this process until `release`.
+
+    An earlier run of the name is moved aside to <name>-1, <name>-2 ... unless this one continues
+    it. Raises UserError where another process trains there.
+    """
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self.path = settings.run_dir
+        self.moved_to: Path | None = None
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._claim()
+        if not settings.continue_train and (self.path / options.SETTINGS_FILE).exists():
+            self.moved_to = self._move_aside()
+            self.path.mkdir()
+            self._lock = self._claim()
+        (self.path / "previews").mkdir(exist_ok=True)
+        self._write_settings(settings)
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def _claim(self) -> FileLock:
+        lock = FileLock(self.path / LOCK_FILE)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"{self.path} is being trained by another process: give this run another --name"
+            ) from None
+        return lock
+
+    def _move_aside(self) -> Path:
+        number = 1
+        while (target := self.path.with_name(f"{self.path.name}-{number}")).exists():
+            number += 1
+        self._lock.release()
+        (self.path / LOCK_FILE).unlink(missing_ok=True)
+        return self.path.rename(target)
+
+    def _write_settings(self, settings: TrainSettings) -> None:
+        # Whether to go on, and whom to trust, is said anew each time.
+        kept = settings.model_copy(update={"continue_train": False, "trust_imports": False})
+        text = options.to_yaml(kept).encode()
+        write_atomically(self.path / options.SETTINGS_FILE, lambda file: file.write(text))

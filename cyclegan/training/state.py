@@ -1,0 +1,58 @@
+"""Everything that a training loop changes, as one dictionary of tensors and plain data."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cyclegan.errors import UserError
+from cyclegan.training.optim import Averaged
+from cyclegan.training.step import Stepper
+
+
+@dataclass
+class Progress:
+    """Where a run is: steps taken, and samples drawn from the stream."""
+
+    step: int = 0
+    position: int = 0
+
+
+def capture(progress: Progress, stepper: Stepper, averaged: Averaged) -> dict[str, Any]:
+    return {
+        "progress": {"step": progress.step, "position": progress.position},
+        "model": stepper.model.state_dict(),
+        "averaged": averaged.state_dict(),
+        "optimizer_G": stepper.optimizer_G.state_dict(),
+        "optimizer_D": stepper.optimizer_D.state_dict(),
+        "pools": {domain: pool.state_dict() for domain, pool in stepper.pools.items()},
+        "random": {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        },
+    }
+
+
+def restore(
+    state: dict[str, Any], progress: Progress, stepper: Stepper, averaged: Averaged
+) -> None:
+    """Puts a captured state back; raises UserError where it belongs to other networks."""
+    device = next(stepper.model.parameters()).device
+    try:
+        stepper.model.load_state_dict(state["model"])
+        averaged.load_state_dict(state["averaged"])
+        stepper.optimizer_G.load_state_dict(state["optimizer_G"])
+        stepper.optimizer_D.load_state_dict(state["optimizer_D"])
+        for domain, pool in stepper.pools.items():
+            pool.load_state_dict(state["pools"][domain], device=device)
+        progress.step = int(state["progress"]["step"])
+        progress.position = int(state["progress"]["position"])
+        torch.set_rng_state(state["random"]["torch"])
+        if torch.cuda.is_available() and state["random"]["cuda"]:
+            torch.cuda.set_rng_state_all(state["random"]["cuda"])
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"the saved state does not fit these settings ({first}): continue without changing "
+            "generator, discriminator, ngf, ndf or ema"
+        ) from None

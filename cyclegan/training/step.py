@@ -1,0 +1,98 @@
+"""One training step: the generators learn, then the discriminators."""
+
+import torch
+from torch import Tensor
+
+from cyclegan.errors import UserError
+from cyclegan.losses import ADVERSARIAL_LOSSES, IMAGE_LOSSES
+from cyclegan.losses.terms import Slot
+from cyclegan.settings import TrainSettings
+from cyclegan.training.model import CycleGAN, Images
+from cyclegan.training.optim import adam
+from cyclegan.training.pool import ImagePool
+
+Losses = dict[str, Tensor]
+
+
+class Stepper:
+    """The two sides' losses, optimizers and pools; `step` is the whole algorithm."""
+
+    def __init__(self, model: CycleGAN, settings: TrainSettings, *, trusted: bool = True) -> None:
+        self.model = model
+        self.adversarial = Slot(
+            settings.adversarial, ADVERSARIAL_LOSSES, slot="adversarial", trusted=trusted
+        )
+        if not self.adversarial:
+            raise UserError("--adversarial none: the discriminators would learn nothing; name one")
+        self.cycle, self.identity, self.content = (
+            {domain: _image_slot(settings, slot, domain, trusted) for domain in "AB"}
+            for slot in ("cycle", "identity", "content")
+        )
+        self.optimizer_G = adam(model.generators.parameters(), settings)
+        self.optimizer_D = adam(model.discriminators.parameters(), settings)
+        self.pools = {
+            domain: ImagePool(settings.pool_size, seed=settings.seed + offset)
+            for offset, domain in enumerate("AB")
+        }
+
+    def step(self, real_A: Tensor, real_B: Tensor) -> Losses:
+        """NCHW batches of either domain in [-1, 1]; gives the losses, detached, on the device."""
+        images = self.model(real_A, real_B)
+
+        self.model.discriminators.requires_grad_(False)
+        losses_G = minimize(self.optimizer_G, self.generator_losses(images))
+
+        self.model.discriminators.requires_grad_(True)
+        losses_D = minimize(self.optimizer_D, self.discriminator_losses(images))
+
+        return losses_G | losses_D
+
+    def generator_losses(self, images: Images) -> Losses:
+        """One flat dict: its sum is what the generators minimize, its keys name the curves."""
+        D_A, D_B = self.model.discriminators["D_A"], self.model.discriminators["D_B"]
+        real_A, real_B = images.real_A, images.real_B
+        losses = {
+            **self.adversarial.evaluate(
+                "adversarial_A", lambda loss: loss.generator(D_A, images.fake_A, real_A)
+            ),
+            **self.adversarial.evaluate(
+                "adversarial_B", lambda loss: loss.generator(D_B, images.fake_B, real_B)
+            ),
+            **self.cycle["A"].image_losses("cycle_A", images.rec_A, real_A),
+            **self.cycle["B"].image_losses("cycle_B", images.rec_B, real_B),
+            **self.content["A"].image_losses("content_A", images.fake_A, real_B),
+            **self.content["B"].image_losses("content_B", images.fake_B, real_A),
+        }
+        if images.idt_A is not None and images.idt_B is not None:
+            losses |= self.identity["A"].image_losses("identity_A", images.idt_A, real_A)
+            losses |= self.identity["B"].image_losses("identity_B", images.idt_B, real_B)
+        return losses
+
+    def discriminator_losses(self, images: Images) -> Losses:
+        # Fakes are detached by the pools: this step must not reach the generators.
+        losses: Losses = {}
+        for domain, fake, real in (
+            ("A", images.fake_A, images.real_A),
+            ("B", images.fake_B, images.real_B),
+        ):
+            D, shown = self.model.discriminators[f"D_{domain}"], self.pools[domain].query(fake)
+            # A weight on the adversarial loss balances it against the generators' other losses;
+            # a discriminator has no others.
+            losses |= self.adversarial.evaluate(
+                f"D_{domain}",
+                lambda loss, D=D, shown=shown, real=real: loss.discriminator(D, shown, real),
+                weighted=False,
+            )
+        return losses
+
+
+def minimize(optimizer: torch.optim.Optimizer, losses: Losses) -> Losses:
+    """One update towards a smaller sum; gives the values, detached."""
+    optimizer.zero_grad(set_to_none=True)
+    torch.stack(list(losses.values())).sum().backward()
+    optimizer.step()
+    return {name: value.detach() for name, value in losses.items()}
+
+
+def _image_slot(settings: TrainSettings, slot: str, domain: str, trusted: bool) -> Slot:
+    return Slot(settings.slot(slot, domain), IMAGE_LOSSES, slot=slot, trusted=trusted)

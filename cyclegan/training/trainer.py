@@ -1,0 +1,271 @@
+"""The run: from settings to a trained, saved and measured pair of generators."""
+
+import json
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from cyclegan import checkpoint
+from cyclegan.data.augment import Preparation
+from cyclegan.data.folders import check_domains, size_warning
+from cyclegan.data.unpaired import Batch, UnpairedImages, stream
+from cyclegan.errors import UserError
+from cyclegan.evaluation.compare import compare
+from cyclegan.monitor import Monitor, Monitors
+from cyclegan.monitor.console import Console
+from cyclegan.monitor.files import Files, forget_after, read_metrics
+from cyclegan.settings import TrainSettings, resolve_device
+from cyclegan.training.meter import Interval, Meter, not_finite
+from cyclegan.training.model import build_model, check_sizes
+from cyclegan.training.optim import Averaged, Schedule, set_learning_rate
+from cyclegan.training.previews import Previews
+from cyclegan.training.runs import RunFolder
+from cyclegan.training.state import Progress, capture, restore
+from cyclegan.training.step import Stepper
+from cyclegan.training.stop import StopRequest
+from cyclegan.translate.translator import Translator
+
+# Besides every --print_every steps: a slow machine shows signs of life at once.
+EARLY_REPORTS = (1, 10)
+
+
+class Trainer:
+    """One run. Everything is made and checked before the run's folder is touched."""
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self.settings = settings
+        self.device = resolve_device(settings.device)
+        # Saved settings may be somebody else's; what is typed or in a preset is the user's own.
+        trusted = settings.trust_imports or not settings.continue_train
+        saved = checkpoint.load_state(settings.run_dir) if settings.continue_train else None
+
+        self.domain_A, self.domain_B = check_domains(settings)
+        torch.manual_seed(settings.seed)
+        self.model = build_model(settings, trusted=trusted).to(self.device)
+        check_sizes(self.model, settings)
+        self.stepper = Stepper(self.model, settings, trusted=trusted)
+        self.averaged = Averaged(self.model.generators, decay=settings.ema)
+        self.progress = Progress()
+        if saved is not None:
+            restore(saved, self.progress, self.stepper, self.averaged)
+
+        self.images = UnpairedImages(
+            self.domain_A.files,
+            self.domain_B.files,
+            Preparation.of(settings),
+            seed=settings.seed,
+            serial=settings.serial_batches,
+        )
+        self.schedule = Schedule(settings, epoch_length=self.images.epoch_length)
+        self.previews = Previews(settings, self.domain_A.files, self.domain_B.files)
+        self.meter = Meter()
+        self.saved_step = self.progress.step
+        self.broken: set[str] = set()
+
+    def fit(self) -> int:
+        """Trains to the end, or to Ctrl-C; gives the program's exit status."""
+        self.folder = RunFolder(self.settings)
+        self.console = Console(
+            total_steps=self.schedule.total_steps,
+            steps_per_epoch=self.schedule.steps_per_epoch,
+            first_step=self.progress.step,
+        )
+        self._introduce()
+        # The loader's processes are forked before any thread of ours runs.
+        batches = iter(self._batches())
+        self.monitors = Monitors([self.console, *self._monitors()])
+        try:
+            with StopRequest() as stop:
+                self._loop(batches, stop)
+                return self._stopped(stop.signal) if stop.signal else self._finished()
+        finally:
+            self.monitors.close()
+            self.folder.release()
+
+    def _loop(self, batches: Iterable[Batch], stop: StopRequest) -> None:
+        if self.progress.step == 0:
+            self._preview()
+        self.interval = Interval(self.progress.position)
+        for batch in self.console.track(batches):
+            self._learn(batch)
+            self._after_step()
+            if stop:
+                return
+
+    def _learn(self, batch: Batch) -> None:
+        self.interval.batch_arrived()
+        for path, why in batch.broken.items():
+            self._name_broken(str(path), why)
+        rate = self.schedule.rate(step=self.progress.step, position=self.progress.position)
+        set_learning_rate(self.stepper.optimizer_G, rate)
+        set_learning_rate(self.stepper.optimizer_D, rate)
+        real_A = batch.real_A.to(self.device, non_blocking=True)
+        real_B = batch.real_B.to(self.device, non_blocking=True)
+        self.meter.update(self.stepper.step(real_A, real_B))
+        self.averaged.update()
+        self.progress.step += 1
+        self.progress.position += len(real_A)
+
+    def _after_step(self) -> None:
+        step, settings = self.progress.step, self.settings
+        last = step == self.schedule.total_steps
+        if last or step % settings.print_every == 0 or step in EARLY_REPORTS:
+            self._report()
+        if last or step % settings.preview_every == 0:
+            self._preview()
+        epoch, place = divmod(self.progress.position, self.images.epoch_length)
+        keep = place == 0 and epoch % settings.save_epoch_every == 0
+        if keep:
+            self._save(epoch)
+        if keep or last or step % settings.save_every == 0:
+            self._save("latest")
+        self.interval.step_done()
+
+    def _report(self) -> None:
+        rate = self.stepper.optimizer_G.param_groups[0]["lr"]
+        values = self.meter.read()
+        self._refuse_nonsense(not_finite(values))
+        speed = self.interval.read(self.progress.position)
+        self.interval = Interval(self.progress.position)
+        self.monitors.scalars(self.progress.step, {**values, "lr": rate, **speed})
+
+    def _preview(self) -> None:
+        G_AB, G_BA = self._translator("G_AB"), self._translator("G_BA")
+        self.monitors.preview(self.progress.step, self.previews.draw(G_AB, G_BA))
+
+    def _translator(self, name: str) -> Translator:
+        return Translator(self._published()[name], device=self.device)
+
+    def _published(self) -> dict[str, nn.Module]:
+        """The networks as others get them: the generators averaged, where that is on."""
+        return {**dict(self.averaged.networks.items()), **dict(self.model.discriminators.items())}
+
+    def _save(self, epoch: int | str) -> None:
+        self._refuse_nonsense(not_finite(self.meter.peek()) or broken_networks(self.model))
+        try:
+            if epoch == "latest":
+                state = capture(self.progress, self.stepper, self.averaged)
+                checkpoint.save_state(self.folder.path, state)
+                self.saved_step = self.progress.step
+            checkpoint.save_weights(self.folder.path, epoch, self._published())
+        except OSError as error:
+            self._cannot_save(error)
+
+    def _cannot_save(self, error: OSError) -> None:
+        problem = (
+            f"step {self.progress.step} could not be saved ({error.strerror or error}); "
+            f"what was saved at step {self.saved_step} is whole: free space on the disk"
+        )
+        if self.progress.step >= self.schedule.total_steps:
+            raise UserError(f"{problem}, then add --continue_train") from None
+        self.console.say(f"warning: {problem}; training goes on and will try again")
+
+    def _refuse_nonsense(self, names: list[str]) -> None:
+        if names:
+            raise UserError(
+                f"{', '.join(names)}: not a finite number at or before step {self.progress.step}; "
+                f"the checkpoint of step {self.saved_step} is kept: lower --lr, look for flat "
+                "images in the data, then add --continue_train"
+            )
+
+    def _name_broken(self, path: str, why: str) -> None:
+        if path not in self.broken:
+            self.broken.add(path)
+            self.console.say(f"warning: skipped {path} ({why})")
+
+    def _batches(self) -> DataLoader[Batch]:
+        return stream(
+            self.images,
+            batch_size=self.settings.batch_size,
+            start=self.progress.position,
+            num_threads=self.settings.num_threads,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def _introduce(self) -> None:
+        say = self.console.say
+        for name, domain in (("A", self.domain_A), ("B", self.domain_B)):
+            say(domain.describe(name))
+            for complaint in domain.complaints():
+                say(f"  warning: {complaint}")
+        if warning := size_warning(self.domain_A, self.domain_B):
+            say(f"warning: {warning}")
+        say(device_line(self.device, preset=self.settings.preset))
+        if self.folder.moved_to is not None:
+            say(f"the earlier run of this name is now {self.folder.moved_to}")
+        if self.settings.continue_train:
+            say(f"{self.folder.path}: going on after step {self.progress.step}")
+            forget_after(self.folder.path, self.progress.step)
+        else:
+            say(f"{self.folder.path}: {self.schedule.total_steps} steps")
+
+    def _monitors(self) -> Iterator[Monitor]:
+        settings, say = self.settings, self.console.say
+        yield Files(
+            self.folder.path,
+            title=f"{settings.name} ({settings.preset})",
+            steps_per_epoch=self.schedule.steps_per_epoch,
+            say=say,
+        )
+        if settings.monitor == "visdom" and settings.display_id:
+            # Imported here: a run without the page needs no Visdom.
+            from cyclegan.monitor.visdom import VisdomMonitor
+
+            yield VisdomMonitor(
+                env=str(settings.name),
+                server=settings.display_server,
+                port=settings.display_port,
+                env_dir=self.folder.path / "visdom",
+                history=read_metrics(self.folder.path),
+                say=say,
+            )
+
+    def _stopped(self, signal: int) -> int:
+        """Saves, says how to go on, and gives the exit status that shells expect of a signal."""
+        self._save("latest")
+        command = f"python train.py --name {self.settings.name} --continue_train"
+        if self.settings.checkpoints_dir != TrainSettings.model_fields["checkpoints_dir"].default:
+            command += f" --checkpoints_dir {self.settings.checkpoints_dir}"
+        self.console.say(f"stopped and saved at step {self.saved_step}; go on with: {command}")
+        return 128 + signal
+
+    def _finished(self) -> int:
+        """Measures the generators on the test images, where there are any."""
+        say, path = self.console.say, self.folder.path
+        comparison = compare(self.settings, self._translator("G_AB"))
+        if comparison is not None:
+            for line in comparison.describe():
+                say(line)
+            text = json.dumps({"step": self.progress.step, **comparison.as_dict()}) + "\n"
+            checkpoint.write_atomically(
+                path / "evaluation.json", lambda file: file.write(text.encode())
+            )
+        say(f"done: weights, previews and curves are in {path} (open {path / 'index.html'})")
+        say(f"translate with: python test.py --name {self.settings.name} --input FOLDER")
+        return 0
+
+
+def device_line(device: torch.device, *, preset: str) -> str:
+    """What the run computes on and, on a CPU, what to expect of it."""
+    if device.type == "cuda":
+        return f"on {torch.cuda.get_device_name(device)}"
+    if device.type != "cpu":
+        return f"on {device.type}"
+    threads = torch.get_num_threads()
+    expect = (
+        "some minutes in all"
+        if preset == "quick"
+        else "several seconds a step at 256 px, so days a run; --preset quick takes minutes"
+    )
+    return f"on the CPU ({threads} threads), as no CUDA device is used: expect {expect}"
+
+
+def broken_networks(model: nn.Module) -> list[str]:
+    """The parameters that hold NaN or infinity."""
+    return [
+        f"weights of {name}"
+        for name, parameter in model.named_parameters()
+        if not torch.isfinite(parameter).all()
+    ][:3]

@@ -1,0 +1,419 @@
+"""The Visdom page: real servers on free ports of this machine, and a real browser."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from PIL import Image
+
+from cyclegan.monitor import Monitor, visdom
+from cyclegan.monitor.visdom import MAX_POINTS, Curve, VisdomMonitor
+from cyclegan.monitor.visdom_server import ASSETS, Server, find_server, post, start_server
+
+LOSSES = {"adversarial_A": 0.5, "adversarial_B": 0.6, "cycle_A": 1.0, "cycle_A.ms_ssim": 0.2}
+LOSSES |= {"identity_A": 0.4, "content_B": 0.3, "D_A": 0.25, "D_B": 0.26}
+OTHERS = {"lr": 2e-4, "images_per_second": 20.0}
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visdom, "INTERVAL", 0.05)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that is there before any monitor."""
+    server = start_server(port=0, env_dir=tmp_path_factory.mktemp("running"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def monitor(tmp_path: Path, said: list[str]) -> Iterator[Callable[..., VisdomMonitor]]:
+    """Makes monitors and closes them after the test."""
+    made: list[VisdomMonitor] = []
+
+    def make(**options: Any) -> VisdomMonitor:
+        defaults = {"env": "run", "env_dir": tmp_path / "visdom", "say": said.append, "port": 0}
+        made.append(VisdomMonitor(**(defaults | options)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def windows(server_url: str, env: str = "run") -> dict[str, Any]:
+    try:
+        return json.loads(post(f"{server_url}/win_data", {"win": None, "eid": env}, timeout=5))
+    except OSError:
+        return {}
+
+
+def points(server_url: str, title: str, name: str, env: str = "run") -> list[tuple[int, float]]:
+    window = windows(server_url, env).get(title)
+    traces = window["content"]["data"] if window else []
+    return [p for t in traces if t["name"] == name for p in zip(t["x"], t["y"], strict=True)]
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    end = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+    return result
+
+
+def url_in(said: list[str]) -> str:
+    """The address of the server whose page was announced last."""
+    page = wait_for(lambda: said and "http://" in said[-1] and said[-1].split()[-1])
+    return page.split("/env/")[0]
+
+
+def picture(width: int = 300, height: int = 200) -> Image.Image:
+    return Image.new("RGB", (width, height), (200, 80, 40))
+
+
+# The curves in memory
+
+
+@pytest.mark.parametrize("count", [1, 1000, 1001, 1002, 5000, 123_457])
+def test_a_curve_is_bounded_and_keeps_its_first_and_newest_point(count: int) -> None:
+    curve = Curve()
+    for step in range(count):
+        curve.add(step, step / 2)
+    assert len(curve.steps) <= MAX_POINTS
+    assert len(curve.steps) >= min(count, MAX_POINTS // 2)
+    assert (curve.steps[0], curve.steps[-1]) == (0, count - 1)
+    assert len(set(map(int.__sub__, curve.steps[1:-1], curve.steps[:-2]))) <= 1, "evenly spaced"
+    assert curve.values == pytest.approx([step / 2 for step in curve.steps], rel=1e-4)
+
+
+def test_a_run_that_goes_back_takes_its_later_points_again() -> None:
+    curve = Curve()
+    for step, value in [(0, 1.0), (10, 2.0), (20, 3.0), (10, 4.0), (20, 5.0)]:
+        curve.add(step, value)
+    assert curve.copy() == ([0, 10, 20], [1.0, 4.0, 5.0])
+
+
+# What a server is sent
+
+
+def test_it_is_a_monitor(monitor: Callable[..., VisdomMonitor]) -> None:
+    each: Monitor = monitor()
+    each.close()
+
+
+def test_it_attaches_to_the_server_that_is_there(
+    monitor: Callable[..., VisdomMonitor], said: list[str], running: Server, tmp_path: Path
+) -> None:
+    each = monitor(env="attached/twice+", port=running.port)
+    each.scalars(1, LOSSES)
+    page = f"{running.url}/env/attached_twice_"
+    wait_for(lambda: points(running.url, "cycle", "cycle_A", "attached_twice_") == [(1, 1.0)])
+    assert wait_for(lambda: said) == [f"Visdom shows the run: {page}"]
+    each.close()
+    assert running.alive, "a server that is not ours stays"
+    assert not (tmp_path / "visdom").exists()
+
+
+def test_every_curve_has_its_window_and_nan_is_skipped(
+    monitor: Callable[..., VisdomMonitor], running: Server
+) -> None:
+    each = monitor(env="windows", port=running.port, history=[(1, LOSSES), (2, LOSSES)])
+    each.scalars(3, LOSSES | OTHERS | {"D_A": float("nan"), "cycle_A": float("inf")})
+    each.preview(3, picture(3000, 2000))
+    each.close()
+    drawn = windows(running.url, "windows")
+    names = {
+        title: [trace["name"] for trace in window["content"]["data"]]
+        for title, window in drawn.items()
+        if window["type"] == "plot"
+    }
+    assert names == {
+        "generators": ["adversarial_A", "adversarial_B"],
+        "discriminators": ["D_A", "D_B"],
+        "cycle": ["cycle_A", "cycle_A.ms_ssim"],
+        "identity, content, other": ["content_B", "identity_A"],
+        "learning rate": ["lr"],
+        "images per second": ["images_per_second"],
+    }
+    assert [step for step, _ in points(running.url, "discriminators", "D_A", "windows")] == [1, 2]
+    assert [step for step, _ in points(running.url, "discriminators", "D_B", "windows")] == [
+        1,
+        2,
+        3,
+    ]
+    assert [step for step, _ in points(running.url, "cycle", "cycle_A", "windows")] == [1, 2]
+    assert drawn["preview"]["type"] == "image"
+    assert drawn["preview"]["i"] == 0, "the preview comes first on the page"
+    assert len(drawn["preview"]["content"]["src"]) < 100_000
+
+
+def test_closing_sends_the_last_point(
+    monitor: Callable[..., VisdomMonitor], running: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visdom, "INTERVAL", 60.0)
+    each = monitor(env="last", port=running.port)
+    each.scalars(1, LOSSES)
+    wait_for(lambda: points(running.url, "cycle", "cycle_A", "last"))
+    each.scalars(2, LOSSES)
+    began = time.monotonic()
+    each.close()
+    assert time.monotonic() - began < 3.5
+    assert [step for step, _ in points(running.url, "cycle", "cycle_A", "last")] == [1, 2]
+
+
+def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(
+    running: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert find_server("127.0.0.1", running.port)
+
+
+# Servers that come, go, and hang
+
+
+def test_closing_at_once_starts_no_server(
+    monitor: Callable[..., VisdomMonitor], tmp_path: Path
+) -> None:
+    each = monitor()
+    each.close()
+    assert not (tmp_path / "visdom").exists()
+
+
+def test_a_port_taken_by_another_program_leads_to_a_free_one(
+    monitor: Callable[..., VisdomMonitor], said: list[str], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    other = subprocess.Popen(
+        [*command, "--directory", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert other.stdout is not None
+        port = int(other.stdout.readline().split(b"port ")[1].split()[0])
+        assert not find_server("127.0.0.1", port)
+        each = monitor(port=port)
+        each.scalars(1, LOSSES)
+        url = url_in(said)
+        assert urlsplit(url).port != port
+        assert points(url, "cycle", "cycle_A") == [(1, 1.0)]
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_our_own_server_is_started_again_and_shows_everything(
+    monitor: Callable[..., VisdomMonitor], said: list[str]
+) -> None:
+    each = monitor()
+    each.scalars(1, LOSSES)
+    each.preview(1, picture())
+    url = url_in(said)
+    own = each._own
+    assert own is not None
+    os.kill(own.process.pid, signal.SIGKILL)
+    own.process.wait()
+    each.scalars(2, LOSSES)
+    wait_for(lambda: [s for s, _ in points(url, "cycle", "cycle_A")] == [1, 2])
+    assert windows(url)["preview"]["type"] == "image"
+    each.close()
+    assert not find_server("127.0.0.1", own.port), "our server ends with the monitor"
+
+
+def test_our_own_server_is_not_started_for_ever(
+    monitor: Callable[..., VisdomMonitor], said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visdom, "MAX_STARTS", 1)
+    each = monitor()
+    each.scalars(1, LOSSES)
+    url_in(said)
+    assert each._own is not None
+    each._own.process.kill()
+    each._own.process.wait()
+    for step in range(2, 6):
+        each.scalars(step, LOSSES)
+        time.sleep(0.1)
+    assert len(said) == 2
+    assert "training goes on" in said[-1]
+
+
+def test_a_killed_server_that_is_restarted_shows_everything(
+    monitor: Callable[..., VisdomMonitor], said: list[str], tmp_path: Path
+) -> None:
+    first = start_server(port=0, env_dir=tmp_path / "first")
+    each = monitor(port=first.port)
+    each.preview(1, picture())
+    for step in range(1, 6):
+        each.scalars(step, LOSSES)
+    wait_for(lambda: len(points(first.url, "cycle", "cycle_A")) == 5)
+    os.kill(first.process.pid, signal.SIGKILL)
+    first.stop()
+    each.scalars(6, LOSSES)
+    wait_for(lambda: "cannot be reached" in said[-1])
+    second = start_server(port=first.port, env_dir=tmp_path / "second")
+    try:
+        assert second.port == first.port
+        wait_for(lambda: len(points(second.url, "cycle", "cycle_A")) == 6)
+        assert windows(second.url)["preview"]["type"] == "image"
+        wait_for(lambda: "is back" in said[-1])
+        assert len(said) == 3
+    finally:
+        each.close()
+        second.stop()
+
+
+def test_a_server_that_hangs_costs_one_line_and_no_time(
+    monitor: Callable[..., VisdomMonitor], said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visdom, "TIMEOUT", 0.1)
+    # A server elsewhere, for which none of our own is started.
+    monkeypatch.setattr(visdom, "LOCAL_NAMES", ())
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        each = monitor(port=deaf.getsockname()[1])
+        began = time.monotonic()
+        for step in range(100):
+            each.scalars(step, LOSSES)
+            each.preview(step, picture())
+        assert time.monotonic() - began < 0.5
+        wait_for(lambda: said)
+        time.sleep(1)
+        each.close()
+    assert len(said) == 1
+    assert said[0] == "Visdom cannot be reached (timed out): training goes on without it"
+
+
+def test_a_server_that_cannot_start_costs_one_line(
+    monitor: Callable[..., VisdomMonitor], said: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "visdom").write_text("a file where the folder should be")
+    each = monitor()
+    each.scalars(1, LOSSES)
+    wait_for(lambda: said)
+    time.sleep(0.5)
+    assert len(said) == 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
+def test_a_server_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    program = (
+        "import pathlib, sys, time; from cyclegan.monitor.visdom_server import start_server;"
+        "server = start_server(port=0, env_dir=pathlib.Path(sys.argv[1]));"
+        "print(server.port, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    )
+    assert parent.stdout is not None
+    port = int(parent.stdout.readline())
+    assert find_server("127.0.0.1", port)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    wait_for(lambda: not find_server("127.0.0.1", port), 5)
+
+
+def test_a_server_survives_ctrl_c_and_listens_on_this_machine_only(running: Server) -> None:
+    assert os.getpgid(running.process.pid) != os.getpgid(0)
+    assert find_server("127.0.0.1", running.port)
+    with pytest.raises(OSError), socket.create_connection(("127.0.0.2", running.port), timeout=2):
+        pass
+
+
+def test_the_server_gives_out_no_file_beside_its_own(running: Server) -> None:
+    for path in ("static/%2e%2e/visdom_server.py", f"static/{Path(__file__).resolve()}"):
+        with socket.create_connection(("127.0.0.1", running.port)) as connection:
+            connection.sendall(f"GET /{path} HTTP/1.0\r\n\r\n".encode())
+            assert b"403 Forbidden" in connection.recv(100)
+
+
+# The page
+
+
+def test_the_assets_are_small_and_name_no_package_registry() -> None:
+    files = [path for path in ASSETS.rglob("*") if path.suffix in {".js", ".css", ".py", ".md"}]
+    assert sum(path.stat().st_size for path in files) < 5_000_000
+    hosts = [b"unpkg" + b".com", b"npmjs" + b".", b"pypi" + b".org", b"jsdelivr" + b".net"]
+    assert not [path for path in files if any(host in path.read_bytes() for host in hosts)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip(f"none of {', '.join(names)} is installed")
+    switches = "--no-sandbox --disable-gpu --disable-background-networking --disable-sync"
+    switches += " --disable-component-update --no-first-run"
+    # No other host has an address: the browser of a machine without a network.
+    offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(
+            executable_path=program, args=[*switches.split(), offline]
+        )
+        yield chromium
+        chromium.close()
+
+
+def test_the_page_shows_curves_and_preview_without_any_network(
+    monitor: Callable[..., VisdomMonitor], said: list[str], browser: Any, tmp_path: Path
+) -> None:
+    history = [(step, LOSSES | OTHERS) for step in range(100, 1000, 100)]
+    each = monitor(env="lr2hr_v2", history=history)
+    each.preview(1000, picture(800, 300))
+    each.scalars(1000, LOSSES | OTHERS)
+    url = url_in(said)
+    wait_for(lambda: "step 1000" in windows(url, "lr2hr_v2")["preview"]["title"])
+
+    page = browser.new_page(viewport={"width": 1280, "height": 1500})
+    requests: list[str] = []
+    wrong: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("requestfailed", lambda request: wrong.append(request.url))
+    page.on("response", lambda answer: answer.status >= 400 and wrong.append(answer.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(url)
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 12")
+    page.wait_for_selector("img.content-image")
+    page.wait_for_timeout(500)
+
+    names = page.evaluate(
+        "[...document.querySelectorAll('.js-plotly-plot')].flatMap(p => p.data.map(t => t.name))"
+    )
+    assert set(names) == set(LOSSES | OTHERS)
+    steps = page.evaluate("document.querySelector('.js-plotly-plot').data[0].x")
+    assert steps == list(range(100, 1100, 100))
+    size = "(image => [image.naturalWidth, image.naturalHeight])"
+    assert page.evaluate(f"{size}(document.querySelector('img.content-image'))") == [800, 300]
+    assert page.url == f"{url}/env/lr2hr_v2", "the front page leads to the run"
+    assert not page.locator(".js-link-to-tool").first.is_visible()
+    # Visdom's button for smooth curves takes the page down if a curve lacks a marker.
+    page.locator("button[title='smooth lines']").first.click()
+    page.locator("input[type=range]").first.fill("3")
+    page.wait_for_timeout(300)
+
+    page.screenshot(path=tmp_path / "page.png")
+    assert wrong == []
+    hosts = {urlsplit(request).hostname for request in requests if request.startswith("http")}
+    assert hosts == {"127.0.0.1"}
