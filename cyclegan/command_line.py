@@ -8,7 +8,6 @@ import contextlib
 import inspect
 import io
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -144,14 +143,10 @@ def _refuse_unknown(model: type[AnySettings], arguments: Sequence[str]) -> None:
 def _unframed(text: str) -> str:
     """The first paragraph of a framed message, on one line."""
     lines = [_FRAME.sub("", line) for line in text.splitlines()[1:]]
-    paragraph = []
+    paragraph: list[str] = []
     for line in lines:
         if not line and paragraph:
             break
         if line:
             paragraph.append(line)
     return " ".join(paragraph) or "the command line cannot be read; see --help"
-
-
-def program_arguments() -> list[str]:
-    return sys.argv[1:]

@@ -13,7 +13,8 @@ class UserError(ValueError):
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Ends the program with exit status 2 and one line on stderr where a UserError escapes, or
-    where the disk or a permission refuses; with 130 after Ctrl-C."""
+    where the disk or a permission refuses; with 130 after Ctrl-C.
+    """
     try:
         yield
     except UserError as error:

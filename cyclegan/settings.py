@@ -52,7 +52,6 @@ class Settings(BaseModel):
     name: FolderName | None = Field(
         None, description="name of the run, its folder under checkpoints_dir (the data folder's)"
     )
-    direction: Direction = Field("AtoB", description="BtoA exchanges the two domains")
     batch_size: int = Field(1, ge=1, description="images of each domain a step")
     max_dataset_size: int | None = Field(None, ge=1, description="use only the first N images")
     num_threads: int = Field(
@@ -73,6 +72,7 @@ class TrainSettings(Settings):
     config: Path | None = Field(None, description="a YAML file of options, over the preset")
     continue_train: bool = Field(False, description="go on where the run of this name stopped")
 
+    direction: Direction = Field("AtoB", description="BtoA exchanges the two domains")
     dir_A: Path | None = Field(None, description="training images of A, in place of dataroot")
     dir_B: Path | None = Field(None, description="training images of B, in place of dataroot")
     preprocess: Preprocess = Field("resize_and_crop", description="how images become crops")
@@ -159,6 +159,9 @@ class TranslateSettings(Settings):
 
     input: Path | None = Field(None, description="image or folder; none: the run's test images")
     output: Path | None = Field(None, description="folder (or image) to write")
+    direction: Direction | None = Field(
+        None, description="which generator; without --input, none means both"
+    )
     epoch: str = Field("latest", description="which kept weights of the run")
     weights: Path | None = Field(None, description="a .pth of one generator, in place of a run")
     overwrite: bool = Field(False, description="translate again what is already there")

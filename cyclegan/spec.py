@@ -114,7 +114,7 @@ def _term(node: ast.expr, expression: str, slot: str) -> Term:
 
 
 def _weight(node: ast.expr, expression: str, slot: str) -> float:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         weight = float(node.value)
         if 0 <= weight < float("inf"):
             return weight

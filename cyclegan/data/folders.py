@@ -9,7 +9,7 @@ from statistics import median
 
 from cyclegan.data.images import SUFFIXES, UnreadableImage, image_size, read_image
 from cyclegan.errors import UserError
-from cyclegan.settings import Settings, TrainSettings
+from cyclegan.settings import TrainSettings
 
 # Up to this size a domain's files are decoded to the end before training; of a larger one only
 # the headers are read, and a file that breaks further in is named when its turn comes.
@@ -69,14 +69,14 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def domain_folder(settings: Settings, phase: str, domain: str) -> Path | None:
+def domain_folder(settings: TrainSettings, phase: str, domain: str) -> Path | None:
     """Where the images of domain A or B for train or test lie, or None where there are none.
 
     With --direction BtoA the domains change places, as in the classic implementation.
     """
     if settings.direction == "BtoA":
         domain = {"A": "B", "B": "A"}[domain]
-    own: Path | None = getattr(settings, f"dir_{domain}", None)
+    own: Path | None = getattr(settings, f"dir_{domain}")
     if phase == "train" and own is not None:
         return own.expanduser()
     if settings.dataroot is None:

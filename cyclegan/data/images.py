@@ -6,10 +6,11 @@ Inside the program an image is C x H x W float32 in [-1, 1]; at this edge it is 
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
@@ -56,7 +57,7 @@ def save_image(image: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays last: Pillow takes the format from it.
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    options = {"quality": 95, "subsampling": 0} if _is_jpeg(path) else {}
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if _is_jpeg(path) else {}
     try:
         image.save(partial, **options)
         partial.replace(path)
@@ -103,7 +104,7 @@ def _is_jpeg(path: Path) -> bool:
 
 
 def _reason(error: BaseException, path: Path) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "not an image" if path.stat().st_size else "empty file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

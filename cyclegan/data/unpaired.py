@@ -1,5 +1,6 @@
 """An endless, seeded stream of unpaired batches, whose position is a single number."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,9 +109,9 @@ class Positions(Sampler[list[int]]):
 
 def stream(
     images: UnpairedImages, *, batch_size: int, start: int, num_threads: int, pin_memory: bool
-) -> DataLoader[Sample]:
+) -> Iterator[Batch]:
     """Batches from position `start` on, made by `num_threads` processes (0: by this one)."""
-    return DataLoader(
+    loader: DataLoader[Sample] = DataLoader(
         images,
         batch_sampler=Positions(images.epoch_length, batch_size=batch_size, start=start),
         num_workers=num_threads,
@@ -119,7 +120,14 @@ def stream(
         persistent_workers=num_threads > 0,
         # Base seeds of workers come from here, not from the generator that the networks draw on.
         generator=torch.Generator(),
+        worker_init_fn=_leave_signals if num_threads else None,
     )
+    return iter(loader)
+
+
+def _leave_signals(_: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the one that trains decides what to do.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _collate(samples: Sequence[Sample]) -> Batch:

@@ -10,7 +10,7 @@ from torch import Tensor
 from cyclegan.data.folders import domain_folder, find_images
 from cyclegan.data.images import UnreadableImage, read_image, to_tensor
 from cyclegan.evaluation.metrics import psnr, sliced_wasserstein
-from cyclegan.settings import Settings
+from cyclegan.settings import TrainSettings
 from cyclegan.translate.translator import Translator
 
 # Enough for a stable figure, and quick on any machine; the count is always reported.
@@ -49,7 +49,7 @@ class Comparison:
         return {**asdict(self), "nearer": self.nearer}
 
 
-def compare(settings: Settings, translator: Translator) -> Comparison | None:
+def compare(settings: TrainSettings, translator: Translator) -> Comparison | None:
     """Translates testA and measures it against testB; None where either is absent or unreadable.
 
     Where both hold the same file names, images pair up, and an input of another size than its

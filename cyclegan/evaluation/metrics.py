@@ -30,8 +30,10 @@ def sliced_wasserstein(
     random places in the k-th image of either set where their sizes agree, so that pairs are
     compared like with like.
     """
-    pyramids = [[_patches(image, seed + index) for index, image in enumerate(part)]
-                for part in (images, references)]
+    pyramids = [
+        [_patches(image, seed + index) for index, image in enumerate(part)]
+        for part in (images, references)
+    ]
     levels = min(len(pyramid) for part in pyramids for pyramid in part)
     distances = []
     for level in range(levels):

@@ -17,7 +17,8 @@ class AdversarialLoss(Protocol):
 
 class LeastSquares:
     """LSGAN (Mao et al., 2017, with labels 1 and 0): E (D(fake) - 1)^2 for the generator,
-    (E (D(real) - 1)^2 + E D(fake)^2) / 2 for the discriminator, which is 0.25 at equilibrium."""
+    (E (D(real) - 1)^2 + E D(fake)^2) / 2 for the discriminator, which is 0.25 at equilibrium.
+    """
 
     def generator(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Tensor:
         return _squared_distance(discriminator(fake), 1.0)

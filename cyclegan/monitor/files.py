@@ -1,5 +1,6 @@
 """The run as files: metrics.jsonl for programs, loss_log.txt for readers of the classic log, and
-every preview as a picture."""
+every preview as a picture.
+"""
 
 import json
 import time

@@ -64,6 +64,7 @@ class VisdomMonitor:
         # Visdom's page reads / and + in the name of an environment as signs of its own.
         self.env = re.sub(r"[^\w.-]", "_", env)
         self._url = f"{server if '://' in server else f'http://{server}'}:{port}"
+        self._port = port
         self._env_dir = env_dir
         self._say = say
 
@@ -146,17 +147,19 @@ class VisdomMonitor:
         """The address of the server named; on this machine, if none is there, of one of ours."""
         if self._own and self._own.alive:
             return self._own.url
-        target = urlsplit(self._url)
-        host, port = target.hostname or "", target.port or 80
+        host = urlsplit(self._url).hostname or ""
         if not self._own and not self._attached:
-            self._attached = host not in LOCAL_NAMES or find_server(host, port)
+            self._attached = host not in LOCAL_NAMES or find_server(host, self._port)
+        elif self._attached and host in LOCAL_NAMES and self._pause == LONGEST_PAUSE:
+            # Somebody's server on this machine that stays away: another run's, now ended, maybe.
+            self._attached = find_server(host, self._port)
         if self._attached:
             return self._url
         if self._starts == MAX_STARTS:
             raise RuntimeError(f"our own server ended {MAX_STARTS} times")
         self._starts += 1
         # An open page finds a server that comes back only under its old address.
-        port, self._page = self._own.port if self._own else port, ""
+        port, self._page = self._own.port if self._own else self._port, ""
         self._own = start_server(port=port, env_dir=self._env_dir)
         return self._own.url
 
@@ -245,7 +248,8 @@ def _plot(title: str, curves: Mapping[str, tuple[list[int], list[float]]]) -> Me
             "hovermode": "x unified",
             "margin": {"l": 60, "r": 16, "t": 48, "b": 48},
             "xaxis": axis | {"title": {"text": "step", "standoff": 4}},
-            "yaxis": axis,
+            # From zero, because a rate that stays at 2e-4 would get an axis from -1 to 1.
+            "yaxis": axis | {"rangemode": "tozero"},
         },
         "opts": {"title": title, "width": WIDTH, "height": HEIGHT},
     }

@@ -16,6 +16,7 @@ import time
 import urllib.request
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -76,6 +77,7 @@ def start_server(*, port: int, env_dir: Path, timeout: float = 20.0) -> Server:
             start_new_session=True,
         )
     alarm = threading.Timer(timeout, process.kill)
+    alarm.daemon = True
     alarm.start()
     assert process.stdout is not None
     answer = process.stdout.readline()
@@ -139,7 +141,8 @@ def serve(*, port: int, env_dir: Path, report: IO[str]) -> None:
     HTTPServer(_application(port=port, env_dir=env_dir)).add_sockets(sockets)
     report.write(f"{port}\n")
     report.flush()
-    IOLoop.current().start()
+    with suppress(KeyboardInterrupt):
+        IOLoop.current().start()
 
 
 def _application(*, port: int, env_dir: Path) -> Any:

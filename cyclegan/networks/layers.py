@@ -36,7 +36,10 @@ def conv_bias(norm: str) -> bool:
 
 def initialize(network: nn.Module, *, init_type: str = "normal", gain: float = 0.02) -> None:
     """Fresh weights from torch's global generator: convolutions and linear layers by `init_type`,
-    biases 0, batch norm scales N(1, gain) (Radford et al., 2016)."""
+    biases 0, batch norm scales N(1, gain) (Radford et al., 2016).
+
+    A network with a `correction` layer starts as the identity: that layer's weights are 0.
+    """
     draw = INITS[init_type]
     for module in network.modules():
         if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
@@ -46,6 +49,9 @@ def initialize(network: nn.Module, *, init_type: str = "normal", gain: float = 0
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, gain)
             nn.init.zeros_(module.bias)
+    correction = getattr(network, "correction", None)
+    if isinstance(correction, nn.Conv2d):
+        nn.init.zeros_(correction.weight)
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -54,7 +60,8 @@ def count_parameters(network: nn.Module) -> int:
 
 class ResizeConv(nn.Sequential):
     """Enlargement by 2 without checkerboards: nearest neighbour, then a 3x3 convolution
-    (Odena et al., 2016)."""
+    (Odena et al., 2016).
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
         super().__init__(
@@ -62,5 +69,3 @@ class ResizeConv(nn.Sequential):
             nn.ReflectionPad2d(1),
             nn.Conv2d(in_channels, out_channels, 3, bias=bias),
         )
-
-

@@ -54,6 +54,11 @@ class ResnetGenerator(nn.Module):
         # A buffer, so that a weight file alone tells that the network was trained this way.
         self.register_buffer("residual_scale", ones(()) if residual else None)
 
+    @property
+    def correction(self) -> nn.Module | None:
+        """The layer whose zero weights make a residual network the identity."""
+        return None if self.residual_scale is None else self.model[-2]
+
     def forward(self, image: Tensor) -> Tensor:
         output: Tensor = self.model(image)
         return output if self.residual_scale is None else self.residual_scale * image + output

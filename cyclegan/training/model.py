@@ -63,9 +63,7 @@ class CycleGAN(nn.Module):
 
 def build_model(settings: TrainSettings, *, trusted: bool = True) -> CycleGAN:
     """The networks that the settings name, freshly initialized from torch's global generator."""
-    networks = {
-        name: build_generator(settings, name, trusted=trusted) for name in ("G_AB", "G_BA")
-    }
+    networks = {name: build_generator(settings, name, trusted=trusted) for name in ("G_AB", "G_BA")}
     for name in ("D_A", "D_B"):
         term = spec.parse_one(settings.discriminator, slot="discriminator")
         networks[name] = spec.build(
@@ -92,7 +90,9 @@ def check_sizes(model: CycleGAN, settings: TrainSettings) -> None:
     if "crop" not in settings.preprocess and settings.preprocess != "resize":
         return
     cropped = "crop" in settings.preprocess
-    option, side = ("crop_size", settings.crop_size) if cropped else ("load_size", settings.load_size)
+    option, side = (
+        ("crop_size", settings.crop_size) if cropped else ("load_size", settings.load_size)
+    )
     for network in model.generators.values():
         multiple = int(getattr(network, "multiple", 1))
         if side % multiple or side < 4 * multiple:

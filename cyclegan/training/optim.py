@@ -12,7 +12,8 @@ from cyclegan.settings import TrainSettings
 
 def linear_factor(tick: int, *, constant: int, decay: int) -> float:
     """What the learning rate is multiplied by at tick 0, 1, ...: 1 for `constant` ticks, then a
-    straight line that would reach 0 one tick after the last (CycleGAN, 2017: ticks are epochs)."""
+    straight line that would reach 0 one tick after the last (CycleGAN, 2017: ticks are epochs).
+    """
     return 1.0 - max(0, tick + 1 - constant) / (decay + 1)
 
 
@@ -57,9 +58,10 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 class Averaged:
     """An exponential moving average of networks, for previews and translation (Karras et al.,
     2018). It warms up: the decay at update t is min(decay, (1 + t) / (10 + t)), so that the random
-    initial weights are soon forgotten. Decay 0 keeps no copy and is the network itself."""
+    initial weights are soon forgotten. Decay 0 keeps no copy and is the network itself.
+    """
 
-    def __init__(self, networks: nn.Module, *, decay: float) -> None:
+    def __init__(self, networks: nn.ModuleDict, *, decay: float) -> None:
         self.source = networks
         self.decay = decay
         self.updates = 0
@@ -74,8 +76,9 @@ class Averaged:
         pairs = zip(self.networks.parameters(), self.source.parameters(), strict=True)
         for mean, value in pairs:
             mean.lerp_(value, 1 - decay)
-        for mean, value in zip(self.networks.buffers(), self.source.buffers(), strict=True):
-            mean.copy_(value)
+        buffers = zip(self.networks.buffers(), self.source.buffers(), strict=True)
+        for kept, current in buffers:
+            kept.copy_(current)
 
     def state_dict(self) -> dict[str, Any]:
         weights = self.networks.state_dict() if self.decay else {}
@@ -89,5 +92,5 @@ class Averaged:
         self.updates = int(state["updates"])
 
 
-def _frozen_copy(networks: nn.Module) -> nn.Module:
+def _frozen_copy(networks: nn.ModuleDict) -> nn.ModuleDict:
     return copy.deepcopy(networks).requires_grad_(False).eval()

@@ -8,7 +8,8 @@ from torch import Tensor
 
 class ImagePool:
     """Keeps `size` images. While it fills, it stores and returns its input; when full, each image
-    of the batch is, with probability 1/2, exchanged for a stored one. Size 0 is the identity."""
+    of the batch is, with probability 1/2, exchanged for a stored one. Size 0 is the identity.
+    """
 
     def __init__(self, size: int, *, seed: int) -> None:
         self.size = size

@@ -70,26 +70,25 @@ class Stepper:
 
     def discriminator_losses(self, images: Images) -> Losses:
         # Fakes are detached by the pools: this step must not reach the generators.
-        losses: Losses = {}
-        for domain, fake, real in (
-            ("A", images.fake_A, images.real_A),
-            ("B", images.fake_B, images.real_B),
-        ):
-            D, shown = self.model.discriminators[f"D_{domain}"], self.pools[domain].query(fake)
-            # A weight on the adversarial loss balances it against the generators' other losses;
-            # a discriminator has no others.
-            losses |= self.adversarial.evaluate(
-                f"D_{domain}",
-                lambda loss, D=D, shown=shown, real=real: loss.discriminator(D, shown, real),
-                weighted=False,
-            )
-        return losses
+        fake_A = self.pools["A"].query(images.fake_A)
+        fake_B = self.pools["B"].query(images.fake_B)
+        D_A, D_B = self.model.discriminators["D_A"], self.model.discriminators["D_B"]
+        # A weight on the adversarial loss balances it against the generators' other losses; a
+        # discriminator has no others.
+        return {
+            **self.adversarial.evaluate(
+                "D_A", lambda loss: loss.discriminator(D_A, fake_A, images.real_A), weighted=False
+            ),
+            **self.adversarial.evaluate(
+                "D_B", lambda loss: loss.discriminator(D_B, fake_B, images.real_B), weighted=False
+            ),
+        }
 
 
 def minimize(optimizer: torch.optim.Optimizer, losses: Losses) -> Losses:
     """One update towards a smaller sum; gives the values, detached."""
     optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(losses.values())).sum().backward()
+    torch.autograd.backward(torch.stack(list(losses.values())).sum())
     optimizer.step()
     return {name: value.detach() for name, value in losses.items()}
 

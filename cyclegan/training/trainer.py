@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from cyclegan import checkpoint
 from cyclegan.data.augment import Preparation
@@ -74,7 +73,7 @@ class Trainer:
         )
         self._introduce()
         # The loader's processes are forked before any thread of ours runs.
-        batches = iter(self._batches())
+        batches = self._batches()
         self.monitors = Monitors([self.console, *self._monitors()])
         try:
             with StopRequest() as stop:
@@ -175,7 +174,7 @@ class Trainer:
             self.broken.add(path)
             self.console.say(f"warning: skipped {path} ({why})")
 
-    def _batches(self) -> DataLoader[Batch]:
+    def _batches(self) -> Iterator[Batch]:
         return stream(
             self.images,
             batch_size=self.settings.batch_size,

@@ -1,0 +1,137 @@
+"""What test.py does: one image, a folder, or the run's own test images."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from cyclegan.command_line import run_settings
+from cyclegan.data.folders import domain_folder, find_images
+from cyclegan.errors import UserError
+from cyclegan.settings import Direction, TrainSettings, TranslateSettings
+from cyclegan.translate.files import Job, find_jobs, translate_files, unfinished
+from cyclegan.translate.translator import Translator
+
+
+class Translation:
+    """One call of test.py; `run` gives its exit status."""
+
+    def __init__(self, settings: TranslateSettings) -> None:
+        if settings.weights is None and settings.name is None:
+            raise UserError("give --name of a run, or --weights FILE.pth")
+        self.settings = settings
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.failed: dict[Path, str] = {}
+        self.written = self.skipped = 0
+        self.where = Path()
+
+    def run(self) -> int:
+        if self.settings.input is not None:
+            self._translate_input(self.settings.input.expanduser())
+        else:
+            self._translate_test_images()
+        return self._summary()
+
+    def _translate_input(self, source: Path) -> None:
+        direction = self.settings.direction or "AtoB"
+        output = self.settings.output or self._results() / f"{source.resolve().stem}_{direction}"
+        jobs = find_jobs(source, output.expanduser())[: self.settings.max_dataset_size]
+        self._translate(self._load(direction), jobs)
+        self.where = output
+
+    def _translate_test_images(self) -> None:
+        """Both ways and back again, under the names of the classic implementation."""
+        if self.settings.weights is not None:
+            raise UserError("--weights needs --input: a single generator has no test images")
+        run = self._run()
+        self.where = (self.settings.output or self._results() / "images").expanduser()
+        directions: list[Direction] = ["AtoB", "BtoA"]
+        wanted = [self.settings.direction] if self.settings.direction else directions
+        there = {d: domain_folder(run, "test", d[0]) for d in wanted}
+        if not any(there.values()):
+            raise UserError(f"{run.dataroot} has no testA or testB: give --input FOLDER")
+        for direction, folder in there.items():
+            if folder is not None:
+                self._translate_domain(direction, folder)
+
+    def _translate_domain(self, direction: Direction, folder: Path) -> None:
+        here, there = direction[0], direction[-1]
+        files = find_images(folder)[: self.settings.max_dataset_size]
+        places = [self.where / stem for stem in _stems(folder, files)]
+        real, fake, rec = (
+            [place.with_name(f"{place.name}_{kind}.png") for place in places]
+            for kind in (f"real_{here}", f"fake_{there}", f"rec_{here}")
+        )
+        self._translate(None, _jobs(files, real))
+        self._translate(self._load(direction), _jobs(files, fake))
+        # A file that could not be read has no translation to bring back.
+        back: Direction = "BtoA" if direction == "AtoB" else "AtoB"
+        self._translate(self._load(back), [job for job in _jobs(fake, rec) if job.source.exists()])
+
+    def _translate(self, translator: Translator | None, jobs: Sequence[Job]) -> None:
+        """Without a translator, the images are only brought to the results beside the others."""
+        left = list(jobs) if self.settings.overwrite else unfinished(jobs)
+        self.skipped += len(jobs) - len(left)
+        results = translate_files(
+            translator.batch if translator else list,
+            left,
+            batch_size=self.settings.batch_size,
+            num_threads=self.settings.num_threads,
+        )
+        title = "translating" if translator else "copying"
+        for result in track(results, title, len(left), console=self.console, transient=True):
+            if result.problem is None:
+                self.written += 1
+            else:
+                self.failed[result.job.source] = result.problem
+
+    def _load(self, direction: Direction) -> Translator:
+        settings = self.settings
+        if settings.weights is not None:
+            return Translator.load(settings.weights, device=settings.device)
+        return Translator.load(
+            settings.checkpoints_dir / str(settings.name),
+            direction=direction,
+            epoch=settings.epoch,
+            device=settings.device,
+            trusted=settings.trust_imports,
+        )
+
+    def _run(self) -> TrainSettings:
+        run = run_settings(self.settings.checkpoints_dir / str(self.settings.name))
+        if self.settings.dataroot is None:
+            return run
+        return run.model_copy(update={"dataroot": self.settings.dataroot})
+
+    def _results(self) -> Path:
+        weights = self.settings.weights
+        name = self.settings.name or (weights.stem if weights else "")
+        return self.settings.results_dir / name / f"test_{self.settings.epoch}"
+
+    def _summary(self) -> int:
+        """What was written where and, last, what was not; 1 where anything failed."""
+        skipped = f", {self.skipped} were there already (--overwrite makes them anew)"
+        self.console.print(
+            f"{self.written} images written to {self.where}{skipped if self.skipped else ''}",
+            markup=False,
+        )
+        for path, problem in self.failed.items():
+            sys.stderr.write(f"not translated: {path} ({problem})\n")
+        return 1 if self.failed else 0
+
+
+def _jobs(sources: Sequence[Path], targets: Sequence[Path]) -> list[Job]:
+    return [Job(source, target) for source, target in zip(sources, targets, strict=True)]
+
+
+def _stems(folder: Path, files: Sequence[Path]) -> list[Path]:
+    """Each file's place without its ending; with it where two would else be one."""
+    stems = [path.relative_to(folder).with_suffix("") for path in files]
+    often = Counter(stems)
+    return [
+        stem if often[stem] == 1 else path.relative_to(folder)
+        for stem, path in zip(stems, files, strict=True)
+    ]
