@@ -7,9 +7,10 @@
 Files hold tensors and plain data only and are read with weights_only=True: no code in them runs.
 """
 
+import errno
 import os
 import pickle
-import zipfile
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -25,9 +26,6 @@ STATE_FILE = "state.pt"
 CLASSIC_NAMES = {"G_AB": "G_A", "G_BA": "G_B", "D_A": "D_B", "D_B": "D_A"}
 
 StateDict = Mapping[str, Tensor]
-
-# What torch.load raises for a file that is cut short, damaged, or no such file at all.
-_DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
 def weights_path(run_dir: Path, epoch: str | int, network: str) -> Path:
@@ -53,7 +51,9 @@ def load_state(run_dir: Path) -> dict[str, Any]:
             f"{run_dir} holds no checkpoint to go on from (no {STATE_FILE}): "
             "start anew without --continue_train"
         )
-    state: dict[str, Any] = _load(path)
+    state = _load(path)
+    if not isinstance(state, dict):
+        raise UserError(f"{path} holds no state of a run: start anew without --continue_train")
     return state
 
 
@@ -72,14 +72,24 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fit_weights(network: nn.Module, weights: StateDict, *, source: Path) -> None:
-    """Loads weights into a network; raises UserError where they belong to another architecture."""
+    """Loads weights into a network; raises UserError where they belong to another architecture, or
+    are not finite.
+    """
     stale = _instance_norm_statistics(network)
     kept = {key: value for key, value in weights.items() if key not in stale}
     try:
         network.load_state_dict(kept)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UserError(f"{source} does not fit this network: {first}") from None
+        raise UserError(
+            f"{source} does not fit this network ({first[:200]}): "
+            "it needs the generator it was trained with"
+        ) from None
+    broken = [key for key, value in network.state_dict().items() if not value.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"{source} holds weights that are not finite ({broken[0]}): use an earlier --epoch"
+        )
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -102,24 +112,37 @@ def _save(content: dict[str, Any], path: Path) -> None:
     try:
         write_atomically(path, lambda file: torch.save(content, file))
     except RuntimeError as error:
-        # torch's zip writer turns a full disk into a RuntimeError of its own.
-        raise OSError(f"{path} could not be written: {error}") from error
+        # torch's zip writer covers the disk's own error with one of its own.
+        cause = error.__context__
+        raise (
+            cause if isinstance(cause, OSError) else OSError(errno.EIO, str(error), str(path))
+        ) from None
 
 
 def _load(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGE as error:
-        first = str(error).strip().partition("\n")[0][:120]
-        raise UserError(f"{path} is damaged or not a checkpoint: {first}") from None
+    with path.open("rb") as file, warnings.catch_warnings():
+        # Of an odd file torch says much; one line is enough.
+        warnings.simplefilter("ignore")
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            reason = "it holds more than tensors and plain data"
+        # Damage makes torch raise anything: IndexError, AssertionError, struct.error, OSError ...
+        except Exception as error:
+            reason = type(error).__name__
+    raise UserError(
+        f"{path} is damaged or not a checkpoint ({reason}): copy it anew, or use an earlier --epoch"
+    )
 
 
 def _no_weights(path: Path) -> str:
-    _, _, network = path.name.partition("_net_")
-    kept = sorted(found.name.split("_net_")[0] for found in path.parent.glob(f"*_net_{network}"))
+    _, separator, network = path.name.partition("_net_")
+    ending = separator + network
+    there = [found.name for found in path.parent.glob("*_net_*.pth")]
+    kept = sorted(name.removesuffix(ending) for name in there if name.endswith(ending))
     if network and kept:
         return f"{path} is not there: --epoch may be {', '.join(kept)}"
-    return f"{path} is not there: check --name, or train first"
+    return f"{path} is not there: check the path or --name, or train first"
 
 
 def _instance_norm_statistics(network: nn.Module) -> set[str]:

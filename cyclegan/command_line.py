@@ -1,6 +1,6 @@
 """From the words on the command line to checked settings.
 
-Defaults, then the preset, then --config, then (with --continue_train) the run's own settings, then
+Defaults, then the preset (or, with --continue_train, the run's own settings), then --config, then
 the options on the command line: each overrides those before it.
 """
 
@@ -16,7 +16,7 @@ import tyro
 
 from cyclegan import settings as options
 from cyclegan.errors import UserError
-from cyclegan.settings import AnySettings, TrainSettings, TranslateSettings
+from cyclegan.settings import AnySettings, Settings, TrainSettings, TranslateSettings
 from cyclegan.spec import nearest
 
 # The frame tyro draws round its messages.
@@ -25,22 +25,20 @@ _FRAME = re.compile(r"^[╭╰│─\s]+|[╮╯│─\s]+$")
 
 def train_settings(arguments: Sequence[str]) -> TrainSettings:
     """Settings of train.py; raises UserError for a mistake, SystemExit(0) after --help."""
-    first = _parse(TrainSettings, {}, arguments)
-    given = _given(TrainSettings, arguments)
-    chosen = {name: first[name] for name in given}
+    first = _parse(TrainSettings, arguments)
+    chosen = {name: first[name] for name in _given(TrainSettings, arguments)}
+    asked = {**_config_file(first["config"]), **chosen}
     if first["continue_train"]:
-        values = _saved_settings(first)
+        values = _saved_settings(asked)
     else:
-        values = {"preset": first["preset"]}
-        file_values = options.load_yaml(first["config"]) if first["config"] else {}
-        preset = chosen.get("preset", file_values.get("preset", first["preset"]))
-        values = {**options.load_preset(str(preset)), **file_values, "preset": preset}
-    return _with_name(options.check(TrainSettings, {**values, **chosen}))
+        preset = str(asked.get("preset", first["preset"]))
+        values = {**options.load_preset(preset), "preset": preset}
+    return _with_name(options.check(TrainSettings, {**values, **asked}))
 
 
 def translate_settings(arguments: Sequence[str]) -> TranslateSettings:
     """Settings of test.py."""
-    return options.check(TranslateSettings, _parse(TranslateSettings, {}, arguments))
+    return options.check(TranslateSettings, _parse(TranslateSettings, arguments))
 
 
 def run_settings(run_dir: Path) -> TrainSettings:
@@ -51,14 +49,34 @@ def run_settings(run_dir: Path) -> TrainSettings:
     return options.check(TrainSettings, options.load_yaml(path))
 
 
-def _saved_settings(first: dict[str, Any]) -> dict[str, Any]:
-    name = first["name"] or _default_name(first["dataroot"], first["dir_B"])
+def _config_file(path: Path | None) -> dict[str, Any]:
+    values = options.load_yaml(path) if path else {}
+    if values.get("continue_train"):
+        raise UserError(f"{path}: continue_train belongs on the command line, as --continue_train")
+    return values
+
+
+def _saved_settings(asked: dict[str, Any]) -> dict[str, Any]:
+    """What the run was trained with, for the run that the options asked for mean."""
+    shared = {name: value for name, value in asked.items() if name in Settings.model_fields}
+    where = options.check(Settings, shared)
+    dir_B = asked.get("dir_B")
+    name = where.name or _default_name(where.dataroot, Path(str(dir_B)) if dir_B else None)
     if name is None:
         raise UserError("--continue_train needs --name (or --dataroot) to know which run")
-    path = first["checkpoints_dir"] / name / options.SETTINGS_FILE
+    path = where.checkpoints_dir / name / options.SETTINGS_FILE
     if not path.is_file():
         raise UserError(_no_run(path.parent))
-    return {**options.load_yaml(path), "continue_train": True, "name": name}
+    saved = options.load_yaml(path)
+    begun_with = saved.get("preset", TrainSettings.model_fields["preset"].default)
+    if asked.get("preset", begun_with) != begun_with:
+        raise UserError(
+            f"--preset {asked['preset']}: the run {name} was begun with {begun_with}; "
+            "leave --preset out, or begin a new run without --continue_train"
+        )
+    # Where the run lies and whom to trust is said by the one who asks, never by a file.
+    here = {"name": name, "checkpoints_dir": where.checkpoints_dir, "trust_imports": False}
+    return {**saved, **here}
 
 
 def _no_run(run_dir: Path) -> str:
@@ -80,7 +98,7 @@ def _with_name(settings: TrainSettings) -> TrainSettings:
 
 def _default_name(dataroot: Path | None, dir_B: Path | None) -> str | None:
     folder = dataroot or dir_B
-    return (folder.expanduser().resolve().name or None) if folder else None
+    return (folder.resolve().name or None) if folder else None
 
 
 def _given(model: type[AnySettings], arguments: Sequence[str]) -> list[str]:
@@ -88,16 +106,14 @@ def _given(model: type[AnySettings], arguments: Sequence[str]) -> list[str]:
     return [name for name in model.model_fields if name in words]
 
 
-def _parse(
-    model: type[AnySettings], defaults: dict[str, Any], arguments: Sequence[str]
-) -> dict[str, Any]:
+def _parse(model: type[AnySettings], arguments: Sequence[str]) -> dict[str, Any]:
     """Typed but unchecked values of every option: tyro reads and helps, pydantic checks later."""
     _refuse_unknown(model, arguments)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             values: dict[str, Any] = tyro.cli(
-                _collector(model, defaults),
+                _collector(model),
                 args=list(arguments),
                 description=(model.__doc__ or "").strip(),
                 config=(tyro.conf.FlagCreatePairsOff,),
@@ -106,11 +122,11 @@ def _parse(
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise UserError(_unframed(said.getvalue())) from None
+        raise UserError(f"{_unframed(said.getvalue()).rstrip('.')}; see --help") from None
     return values
 
 
-def _collector(model: type[AnySettings], defaults: dict[str, Any]) -> Any:
+def _collector(model: type[AnySettings]) -> Any:
     """A function with one keyword for each option, giving them back as a dict."""
 
     def collect(**values: Any) -> dict[str, Any]:
@@ -119,10 +135,9 @@ def _collector(model: type[AnySettings], defaults: dict[str, Any]) -> Any:
     parameters = []
     for name, field in model.model_fields.items():
         note = Annotated[field.annotation, tyro.conf.arg(help=field.description)]  # type: ignore[name-defined]
-        default = defaults.get(name, field.default)
         parameters.append(
             inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=note
+                name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=note
             )
         )
     collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -149,4 +164,4 @@ def _unframed(text: str) -> str:
             break
         if line:
             paragraph.append(line)
-    return " ".join(paragraph) or "the command line cannot be read; see --help"
+    return " ".join(paragraph) or "the command line cannot be read"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -25,8 +26,7 @@ AnySettings = TypeVar("AnySettings", bound="Settings")
 
 
 def _device_name(name: str) -> str:
-    kind, _, index = name.partition(":")
-    if kind not in ("auto", "cuda", "mps", "cpu") or (index and not index.isdigit()):
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,2})?", name):
         raise ValueError("must be auto, cuda, cuda:1, mps or cpu")
     return name
 
@@ -34,19 +34,31 @@ def _device_name(name: str) -> str:
 def _folder_name(name: str) -> str:
     if name != Path(name).name or name in ("", ".", "..") or "\\" in name:
         raise ValueError("must be a plain name, without folders in it")
+    if name != name.strip() or not name.isprintable():
+        raise ValueError("must be a plain name, without spaces around it or unprintable characters")
     return name
+
+
+def _expanded(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("must be a path, without unprintable characters")
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such home folder: write the path out") from None
 
 
 DeviceName = Annotated[str, AfterValidator(_device_name)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]
+UserPath = Annotated[Path, AfterValidator(_expanded)]
 
 
 class Settings(BaseModel):
     """What both commands share."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    dataroot: Path | None = Field(
+    dataroot: UserPath | None = Field(
         None, description="data folder: trainA trainB testA testB, or A B, searched recursively"
     )
     name: FolderName | None = Field(
@@ -58,8 +70,8 @@ class Settings(BaseModel):
         min(4, os.cpu_count() or 1), ge=0, description="processes that load images; 0: none"
     )
     device: DeviceName = Field("auto", description="auto, cuda, cuda:1, mps or cpu")
-    checkpoints_dir: Path = Field(Path("checkpoints"), description="where runs live")
-    results_dir: Path = Field(Path("results"), description="where translations go")
+    checkpoints_dir: UserPath = Field(Path("checkpoints"), description="where runs live")
+    results_dir: UserPath = Field(Path("results"), description="where translations go")
     trust_imports: bool = Field(
         False, description="allow import paths (any code!) in a run's saved settings"
     )
@@ -69,12 +81,12 @@ class TrainSettings(Settings):
     """Options of train.py, each with its default; presets and --config change the defaults."""
 
     preset: str = Field("classic", description="a named set of defaults: classic, quick")
-    config: Path | None = Field(None, description="a YAML file of options, over the preset")
+    config: UserPath | None = Field(None, description="a YAML file of options, over the preset")
     continue_train: bool = Field(False, description="go on where the run of this name stopped")
 
     direction: Direction = Field("AtoB", description="BtoA exchanges the two domains")
-    dir_A: Path | None = Field(None, description="training images of A, in place of dataroot")
-    dir_B: Path | None = Field(None, description="training images of B, in place of dataroot")
+    dir_A: UserPath | None = Field(None, description="training images of A, in place of dataroot")
+    dir_B: UserPath | None = Field(None, description="training images of B, in place of dataroot")
     preprocess: Preprocess = Field("resize_and_crop", description="how images become crops")
     load_size: int = Field(286, ge=4, description="side, or width, that images are resized to")
     crop_size: int = Field(256, ge=8, description="side of the random square crops")
@@ -126,7 +138,8 @@ class TrainSettings(Settings):
 
     @model_validator(mode="after")
     def _check_sizes(self) -> TrainSettings:
-        if self.preprocess == "resize_and_crop" and self.crop_size > self.load_size:
+        resized = self.preprocess in ("resize_and_crop", "scale_width_and_crop")
+        if resized and self.crop_size > self.load_size:
             raise ValueError(
                 f"--crop_size {self.crop_size} is larger than --load_size {self.load_size}: "
                 "lower it, or raise --load_size"
@@ -157,13 +170,13 @@ class TrainSettings(Settings):
 class TranslateSettings(Settings):
     """Options of test.py; what the run was trained with comes from its settings.yaml."""
 
-    input: Path | None = Field(None, description="image or folder; none: the run's test images")
-    output: Path | None = Field(None, description="folder (or image) to write")
+    input: UserPath | None = Field(None, description="image or folder; none: the run's test images")
+    output: UserPath | None = Field(None, description="folder (or image) to write")
     direction: Direction | None = Field(
         None, description="which generator; without --input, none means both"
     )
     epoch: str = Field("latest", description="which kept weights of the run")
-    weights: Path | None = Field(None, description="a .pth of one generator, in place of a run")
+    weights: UserPath | None = Field(None, description="a .pth of one generator, in place of a run")
     overwrite: bool = Field(False, description="translate again what is already there")
 
 
@@ -179,20 +192,13 @@ def load_yaml(path: Path, model: type[Settings] = TrainSettings) -> dict[str, An
     """The options in a YAML file, plain data only, their names checked."""
     from cyclegan.spec import nearest
 
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path} is not plain YAML: {' '.join(str(error).split())}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold lines like `batch_size: 4`")
-    for option in values:
+    values = _read_yaml(path)
+    for option, value in values.items():
         if option not in model.model_fields:
             hint = nearest(str(option), model.model_fields)
             raise UserError(f"{path} names an unknown option {option}{hint}")
+        if isinstance(value, list | dict | set):
+            raise UserError(f"{path}: {option} takes one value, not a list of them")
     return values
 
 
@@ -229,6 +235,22 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("--device mps: not available here; use --device auto or cpu")
     return device
+
+
+def _read_yaml(path: Path) -> dict[Any, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} cannot be read: it is not text in UTF-8") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path} is not plain YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold lines like `batch_size: 4`")
+    return values
 
 
 def _sentence(detail: Any) -> str:

@@ -44,6 +44,8 @@ def parse(expression: str, *, slot: str) -> list[Term]:
     """
     if expression.strip().lower() == "none":
         return []
+    if not expression.strip():
+        raise UserError(f"--{slot} is empty: write none for nothing")
     try:
         tree = ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -81,14 +83,15 @@ def build(term: Term, table: Table, *, slot: str, trusted: bool = True, **defaul
         defaults = {name: value for name, value in defaults.items() if name in accepted}
     try:
         return factory(**{**defaults, **term.options})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise UserError(f"--{slot}: {term.name} cannot be made: {error}") from error
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """' (did you mean X?)' for the known word most like this one, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    """' (did you mean X?)' for the known word most like this one whatever its case, or nothing."""
+    by_lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return f" (did you mean {by_lower[close[0]]}?)" if close else ""
 
 
 def _summands(node: ast.expr) -> list[ast.expr]:
@@ -109,16 +112,22 @@ def _term(node: ast.expr, expression: str, slot: str) -> Term:
         if node.args or any(keyword.arg is None for keyword in node.keywords):
             raise _outside(node, expression, slot, "options are written name=value")
         options = {str(k.arg): _value(k.value, expression, slot) for k in node.keywords}
+        if len(options) < len(node.keywords):
+            raise _outside(node, expression, slot, "an option is given twice")
         node = node.func
     return Term(_dotted(node, expression, slot), weight, options)
 
 
 def _weight(node: ast.expr, expression: str, slot: str) -> float:
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        weight = float(node.value)
-        if 0 <= weight < float("inf"):
-            return weight
-    raise _outside(node, expression, slot, "a weight is a plain number, as in 10*l1")
+    value = node.value if isinstance(node, ast.Constant) else None
+    # True is an int to Python; float() would overflow on an integer of 400 digits.
+    if (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0 <= value <= sys.float_info.max
+    ):
+        return float(value)
+    raise _outside(node, expression, slot, "a weight is a number from 0 up, as in 10*l1")
 
 
 def _value(node: ast.expr, expression: str, slot: str) -> Any:
@@ -150,7 +159,7 @@ def _outside(node: ast.expr, expression: str, slot: str, rule: str) -> UserError
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
-        return f"{error.msg} at column {error.offset}"
+        return error.msg if error.offset is None else f"{error.msg} at column {error.offset}"
     return str(error) or "too deep"
 
 
@@ -176,11 +185,13 @@ def _import(path: str, *, slot: str) -> Callable[..., Any]:
     if here not in sys.path:
         sys.path.append(here)
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise UserError(f"--{slot}: {path} is not there: no module {error.name}") from None
-    except AttributeError:
-        raise UserError(f"--{slot}: module {module_name} has no {attribute}") from None
+    if not hasattr(module, attribute):
+        hint = nearest(attribute, dir(module))
+        raise UserError(f"--{slot}: module {module_name} has no {attribute}{hint}")
+    found = getattr(module, attribute)
     if not callable(found):
         raise UserError(f"--{slot}: {path} is not a class or function")
     return found  # type: ignore[no-any-return]

@@ -1,11 +1,13 @@
 """Finding the images of both domains, and checking them before a long run begins."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import NoReturn
 
 from cyclegan.data.images import SUFFIXES, UnreadableImage, image_size, read_image
 from cyclegan.errors import UserError
@@ -30,7 +32,7 @@ class Domain:
     files: list[Path]
     sizes: list[tuple[int, int]]
     unreadable: dict[Path, str]
-    too_small: list[Path]
+    too_small: dict[Path, str]
 
     def describe(self, name: str) -> str:
         """One line: how many images, and their sizes."""
@@ -43,24 +45,28 @@ class Domain:
     def complaints(self) -> list[str]:
         """One line for each kind of file that was left out, naming the files."""
         lines = []
-        if self.unreadable:
-            named = [f"{path.name} ({why})" for path, why in self.unreadable.items()]
-            lines.append(f"skipped as unreadable: {_some(named)}")
-        if self.too_small:
-            lines.append(f"skipped as too small: {_some([p.name for p in self.too_small])}")
+        for what, paths in (("unreadable", self.unreadable), ("too small", self.too_small)):
+            if paths:
+                named = [f"{path.name} ({why})" for path, why in paths.items()]
+                lines.append(f"skipped as {what}: {_some(named)}")
         return lines
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All image files under a folder, sorted; links to folders are followed, loops are not."""
+    """All image files under a folder, sorted, but hidden ones (also in hidden folders).
+
+    Links to folders are followed, loops are not. Raises OSError where a folder cannot be read.
+    """
     found: list[Path] = []
     seen: set[Path] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
         real = Path(place).resolve()
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
+        # In order, so that of two links to one folder the same is followed on every machine.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
             Path(place, name)
             for name in names
@@ -72,16 +78,15 @@ def find_images(folder: Path) -> list[Path]:
 def domain_folder(settings: TrainSettings, phase: str, domain: str) -> Path | None:
     """Where the images of domain A or B for train or test lie, or None where there are none.
 
-    With --direction BtoA the domains change places, as in the classic implementation.
+    With --direction BtoA the two change places, as in the classic implementation.
     """
-    if settings.direction == "BtoA":
-        domain = {"A": "B", "B": "A"}[domain]
+    domain = _as_named(domain, settings)
     own: Path | None = getattr(settings, f"dir_{domain}")
     if phase == "train" and own is not None:
-        return own.expanduser()
+        return own
     if settings.dataroot is None:
         return None
-    root = settings.dataroot.expanduser()
+    root = settings.dataroot
     names = [f"{phase}{domain}", *([domain] if phase == "train" else [f"val{domain}"])]
     return next((root / name for name in names if (root / name).is_dir()), None)
 
@@ -94,22 +99,22 @@ def check_domains(settings: TrainSettings) -> tuple[Domain, Domain]:
 def check_domain(settings: TrainSettings, domain: str) -> Domain:
     folder = domain_folder(settings, "train", domain)
     if folder is None or not folder.is_dir():
-        raise UserError(_missing(settings, domain, folder))
+        raise UserError(_missing(settings, _as_named(domain, settings), folder))
     paths = find_images(folder)[: settings.max_dataset_size]
     if not paths:
-        raise UserError(
-            f"{folder} holds no images: put {domain}'s there ({', '.join(sorted(SUFFIXES))})"
-        )
+        raise UserError(f"{folder} holds no images: put some there ({', '.join(sorted(SUFFIXES))})")
     found = _inspect(folder, paths, smallest=_smallest_side(settings))
     if not found.files:
         complaints = "; ".join(found.complaints())
-        raise UserError(f"{folder} holds no image to train on: {complaints}{_remedy(settings)}")
+        remedy = _remedy(settings) if found.too_small else ""
+        raise UserError(f"{folder} holds no image to train on: {complaints}{remedy}")
     return found
 
 
 def _inspect(folder: Path, paths: Sequence[Path], *, smallest: int) -> Domain:
     whole = sum(path.stat().st_size for path in paths if path.exists()) <= FULL_CHECK_BYTES
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # Reading an image silences warnings for the process, which threads may leave so: undone here.
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(_size_of_whole if whole else _size, paths))
     sizes = {p: r for p, r in zip(paths, results, strict=True) if isinstance(r, tuple)}
     good = [path for path, size in sizes.items() if min(size) >= smallest]
@@ -118,7 +123,11 @@ def _inspect(folder: Path, paths: Sequence[Path], *, smallest: int) -> Domain:
         files=good,
         sizes=[sizes[path] for path in good],
         unreadable={p: r for p, r in zip(paths, results, strict=True) if isinstance(r, str)},
-        too_small=[path for path, size in sizes.items() if min(size) < smallest],
+        too_small={
+            path: f"{size[0]}x{size[1]} px, at least {smallest} needed"
+            for path, size in sizes.items()
+            if min(size) < smallest
+        },
     )
 
 
@@ -160,25 +169,35 @@ def _missing(settings: TrainSettings, domain: str, folder: Path | None) -> str:
         return f"--dir_{domain} {folder} is not a folder: check the path"
     root = settings.dataroot
     if root is None:
-        return f"where are the images of {domain}? give --dir_{domain} or --dataroot"
-    if not root.expanduser().is_dir():
+        return f"where are the images of {domain}? give --dataroot, or --dir_A and --dir_B"
+    if not root.is_dir():
         return f"--dataroot {root} is not a folder: check the path"
-    there = sorted(path.name for path in root.expanduser().iterdir() if path.is_dir())
+    there = sorted(path.name for path in root.iterdir() if path.is_dir())
     return (
         f"--dataroot {root} has no folder train{domain} or {domain} "
-        f"(folders there: {_some(there) or 'none'}): make it, or give --dir_{domain}"
+        f"(folders there: {_some(there) or 'none'}): make it, or give --dir_A and --dir_B"
     )
 
 
 def _remedy(settings: TrainSettings) -> str:
     if settings.preprocess == "crop":
         return f"; lower --crop_size {settings.crop_size}, or use --preprocess resize_and_crop"
-    return ""
+    return "; use --preprocess resize_and_crop" if settings.preprocess == "none" else ""
 
 
 def _some(names: Sequence[str], most: int = 10) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    # A file's name may hold a line's end, or bytes that no terminal can print.
+    return "".join(c if c.isprintable() else "?" for c in ", ".join(names[:most])) + more
+
+
+def _as_named(domain: str, settings: TrainSettings) -> str:
+    """What the folders and options call this domain: --direction BtoA exchanges the two."""
+    return domain if settings.direction == "AtoB" else {"A": "B", "B": "A"}[domain]
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
 
 
 def _area(size: tuple[int, int]) -> int:

@@ -5,6 +5,8 @@ Inside the program an image is C x H x W float32 in [-1, 1]; at this edge it is 
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
+LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp"})
 
 
 class UnreadableImage(ValueError):
@@ -27,29 +30,23 @@ def read_image(path: Path) -> Image.Image:
     float images are scaled, not clipped; of an animation, the first picture. Raises
     UnreadableImage for anything that does not decode to the end.
     """
+    # On a damaged file a decoder may raise anything.
     try:
-        with warnings.catch_warnings(), Image.open(path) as file:
-            # A photograph of 100 megapixels is large, not an attack: Pillow still refuses 180.
-            warnings.simplefilter("ignore")
+        with _open(path) as file:
             file.load()
             return _to_rgb(ImageOps.exif_transpose(file))
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError) as error:
+    except Exception as error:
         raise UnreadableImage(_reason(error, path)) from None
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage(str(error)) from None
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height of the upright image, from its header; raises UnreadableImage."""
     try:
-        with warnings.catch_warnings(), Image.open(path) as file:
-            warnings.simplefilter("ignore")
+        with _open(path) as file:
             turned = file.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             return (file.height, file.width) if turned else file.size
-    except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError) as error:
+    except Exception as error:
         raise UnreadableImage(_reason(error, path)) from None
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage(str(error)) from None
 
 
 def save_image(image: Image.Image, path: Path) -> None:
@@ -57,7 +54,8 @@ def save_image(image: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays last: Pillow takes the format from it.
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if _is_jpeg(path) else {}
+    lossy = path.suffix.lower() in LOSSY_SUFFIXES
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if lossy else {}
     try:
         image.save(partial, **options)
         partial.replace(path)
@@ -77,6 +75,17 @@ def to_image(tensor: Tensor) -> Image.Image:
     return Image.fromarray(levels.to(torch.uint8).permute(1, 2, 0).cpu().numpy())
 
 
+@contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    """The file, without Pillow's warnings: damaged EXIF is no reason to say anything, and a
+    photograph of 100 megapixels is large, not an attack (Pillow still refuses 180).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path) as file:
+            yield file
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16") or image.mode == "F":
         image = Image.fromarray(_to_levels(image))
@@ -90,17 +99,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _to_levels(image: Image.Image) -> np.ndarray:
     """Deep gray to 0 .. 255: 16-bit by its full range, floats by the range they seem to be in."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    if image.mode == "F" and values.max(initial=0.0) <= 1.0:
+    values = np.asarray(image, dtype=np.float64)
+    brightest = values[np.isfinite(values)].max(initial=0.0)
+    if image.mode == "F" and brightest <= 1.0:
         values = values * 255.0
-    elif image.mode != "F" or values.max(initial=0.0) > 255.0:
+    elif image.mode != "F" or brightest > 255.0:
         values = values / 257.0
-    levels: np.ndarray = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    levels: np.ndarray = np.clip(np.rint(np.nan_to_num(values)), 0, 255).astype(np.uint8)
     return levels
-
-
-def _is_jpeg(path: Path) -> bool:
-    return path.suffix.lower() in (".jpg", ".jpeg")
 
 
 def _reason(error: BaseException, path: Path) -> str:

@@ -122,7 +122,15 @@ def stream(
         generator=torch.Generator(),
         worker_init_fn=_leave_signals if num_threads else None,
     )
-    return iter(loader)
+    return _one_line(iter(loader))
+
+
+def _one_line(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches; a user's mistake comes from a worker without the worker's traceback."""
+    try:
+        yield from batches
+    except UserError as error:
+        raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
 
 
 def _leave_signals(_: int) -> None:

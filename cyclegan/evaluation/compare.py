@@ -86,6 +86,8 @@ def _test_images(
         for folder in (folder_A, folder_B)
     )
     paired = names_A.keys() == names_B.keys()
+    if paired:
+        names_B = {name: names_B[name] for name in names_A}
     chosen = [list(names.values())[:MOST_IMAGES] for names in (names_A, names_B)]
     images_A, images_B = ([_read(path) for path in paths] for paths in chosen)
     if paired:

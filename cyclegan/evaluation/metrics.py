@@ -13,6 +13,9 @@ SMALLEST_LEVEL = 16
 DIRECTIONS = 512
 PATCHES_PER_IMAGE = 512
 
+# A deviation below this, an eighth of a gray level, is rounding and must not be scaled up.
+FLAT = 1e-3
+
 
 def psnr(image: Tensor, reference: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of images in [-1, 1]; infinite where they are equal."""
@@ -43,7 +46,7 @@ def sliced_wasserstein(
 
 
 def laplacian_pyramid(image: Tensor) -> list[Tensor]:
-    """Differences of successive halvings, finest first, then what remains (Burt & Adelson, 1983)."""
+    """Differences of successive halvings, finest first, then the rest (Burt & Adelson, 1983)."""
     levels = []
     current = image[None]
     while min(current.shape[-2:]) >= 2 * SMALLEST_LEVEL:
@@ -59,7 +62,9 @@ def _patches(image: Tensor, seed: int) -> list[Tensor]:
 
 
 def _level_patches(level: Tensor, generator: torch.Generator) -> Tensor:
-    """PATCHES_PER_IMAGE x C x 7 x 7, at random places."""
+    """PATCHES_PER_IMAGE x C x 7 x 7, at random places; a level smaller than a patch is extended."""
+    down, right = (max(0, PATCH - side) for side in level.shape[-2:])
+    level = functional.pad(level, (0, right, 0, down), mode="replicate")
     windows = level.unfold(1, PATCH, 1).unfold(2, PATCH, 1)
     rows = torch.randint(windows.shape[1], (PATCHES_PER_IMAGE,), generator=generator)
     columns = torch.randint(windows.shape[2], (PATCHES_PER_IMAGE,), generator=generator)
@@ -69,7 +74,7 @@ def _level_patches(level: Tensor, generator: torch.Generator) -> Tensor:
 def _normalized(patches: Tensor) -> Tensor:
     """N x 147: each colour channel of the whole set to mean 0 and deviation 1."""
     mean = patches.mean(dim=(0, 2, 3), keepdim=True)
-    deviation = patches.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-8)
+    deviation = patches.std(dim=(0, 2, 3), keepdim=True).clamp_min(FLAT)
     return ((patches - mean) / deviation).flatten(1)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cyclegan import spec
+from cyclegan.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,14 @@ class Slot:
     def evaluate(
         self, name: str, call: Callable[[Any], Tensor], *, weighted: bool = True
     ) -> dict[str, Tensor]:
-        """One scalar a loss; raises TypeError where a loss gives anything else."""
+        """One scalar a loss; raises UserError where a loss gives anything else."""
         values = {}
         for part in self.losses:
             value = call(part.loss)
             if not isinstance(value, Tensor) or value.ndim != 0:
-                raise TypeError(f"--{self.slot}: {part.label} must return a scalar tensor")
+                raise UserError(
+                    f"--{self.slot}: {part.label} gives no single number: use a loss that averages"
+                )
             key = name if len(self.losses) == 1 else f"{name}.{part.label}"
             values[key] = part.weight * value if weighted else value
         return values

@@ -2,6 +2,7 @@
 
 GENERATORS = {
     "resnet": "cyclegan.networks.resnet.ResnetGenerator",
+    "edsr": "cyclegan.networks.superres.EDSRGenerator",
 }
 
 DISCRIMINATORS = {

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor
 
@@ -10,7 +11,7 @@ from cyclegan.errors import UserError
 _BLOCK = re.compile(r"model\.(\d+)\.conv_block\.(\d+)\.weight")
 
 
-def generator_expression(weights: Mapping[str, Tensor]) -> str:
+def generator_expression(weights: Mapping[str, Tensor], *, source: Path) -> str:
     """The --generator expression of a residual generator's state dict, ours or the classic one's.
 
     Raises UserError for any other network.
@@ -20,8 +21,8 @@ def generator_expression(weights: Mapping[str, Tensor]) -> str:
     blocks = sorted({int(match[1]) for match in found if match})
     if head is None or not blocks or head.ndim != 4 or head.shape[1] != 3:
         raise UserError(
-            "these weights are of no generator that can be told from its keys "
-            "(only resnet can): translate with --name of its run instead"
+            f"{source} holds no generator that can be told from its keys (only resnet can): "
+            "translate with --name of its run instead"
         )
     convs = {
         int(match[2])

@@ -22,6 +22,18 @@ class RunFolder:
     def __init__(self, settings: TrainSettings) -> None:
         self.path = settings.run_dir
         self.moved_to: Path | None = None
+        try:
+            self._prepare(settings)
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror or error}): free space or change "
+                "its permissions, or give another --checkpoints_dir; nothing saved there is lost"
+            ) from None
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def _prepare(self, settings: TrainSettings) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = self._claim()
         if not settings.continue_train and (self.path / options.SETTINGS_FILE).exists():
@@ -30,9 +42,6 @@ class RunFolder:
             self._lock = self._claim()
         (self.path / "previews").mkdir(exist_ok=True)
         self._write_settings(settings)
-
-    def release(self) -> None:
-        self._lock.release()
 
     def _claim(self) -> FileLock:
         lock = FileLock(self.path / LOCK_FILE)

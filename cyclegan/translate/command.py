@@ -37,7 +37,9 @@ class Translation:
 
     def _translate_input(self, source: Path) -> None:
         direction = self.settings.direction or "AtoB"
-        output = self.settings.output or self._results() / f"{source.resolve().stem}_{direction}"
+        place = source.resolve()
+        title = place.name if place.is_dir() else place.stem
+        output = self.settings.output or self._results() / f"{title}_{direction}"
         jobs = find_jobs(source, output.expanduser())[: self.settings.max_dataset_size]
         self._translate(self._load(direction), jobs)
         self.where = output
@@ -50,16 +52,16 @@ class Translation:
         self.where = (self.settings.output or self._results() / "images").expanduser()
         directions: list[Direction] = ["AtoB", "BtoA"]
         wanted = [self.settings.direction] if self.settings.direction else directions
-        there = {d: domain_folder(run, "test", d[0]) for d in wanted}
-        if not any(there.values()):
-            raise UserError(f"{run.dataroot} has no testA or testB: give --input FOLDER")
-        for direction, folder in there.items():
-            if folder is not None:
-                self._translate_domain(direction, folder)
+        folders = {d: domain_folder(run, "test", d[0]) for d in wanted}
+        found = {d: (folder, find_images(folder)) for d, folder in folders.items() if folder}
+        if not any(files for _, files in found.values()):
+            where = run.dataroot or f"run {self.settings.name}"
+            raise UserError(f"{where} has no images in testA or testB: give --input FOLDER")
+        for direction, (folder, files) in found.items():
+            self._translate_domain(direction, folder, files[: self.settings.max_dataset_size])
 
-    def _translate_domain(self, direction: Direction, folder: Path) -> None:
+    def _translate_domain(self, direction: Direction, folder: Path, files: Sequence[Path]) -> None:
         here, there = direction[0], direction[-1]
-        files = find_images(folder)[: self.settings.max_dataset_size]
         places = [self.where / stem for stem in _stems(folder, files)]
         real, fake, rec = (
             [place.with_name(f"{place.name}_{kind}.png") for place in places]
@@ -82,7 +84,15 @@ class Translation:
             num_threads=self.settings.num_threads,
         )
         title = "translating" if translator else "copying"
-        for result in track(results, title, len(left), console=self.console, transient=True):
+        shown = track(
+            results,
+            title,
+            len(left),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        for result in shown:
             if result.problem is None:
                 self.written += 1
             else:
@@ -90,10 +100,8 @@ class Translation:
 
     def _load(self, direction: Direction) -> Translator:
         settings = self.settings
-        if settings.weights is not None:
-            return Translator.load(settings.weights, device=settings.device)
         return Translator.load(
-            settings.checkpoints_dir / str(settings.name),
+            settings.weights or settings.checkpoints_dir / str(settings.name),
             direction=direction,
             epoch=settings.epoch,
             device=settings.device,
@@ -130,8 +138,6 @@ def _jobs(sources: Sequence[Path], targets: Sequence[Path]) -> list[Job]:
 def _stems(folder: Path, files: Sequence[Path]) -> list[Path]:
     """Each file's place without its ending; with it where two would else be one."""
     stems = [path.relative_to(folder).with_suffix("") for path in files]
-    often = Counter(stems)
-    return [
-        stem if often[stem] == 1 else path.relative_to(folder)
-        for stem, path in zip(stems, files, strict=True)
-    ]
+    names = [path.relative_to(folder) for path in files]
+    often = Counter([*stems, *names])
+    return [stem if often[stem] == 1 else name for stem, name in zip(stems, names, strict=True)]

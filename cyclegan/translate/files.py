@@ -40,7 +40,7 @@ def find_jobs(source: Path, output: Path) -> list[Job]:
     """
     if source.is_file():
         as_file = output.suffix.lower() in SUFFIXES and not output.is_dir()
-        jobs = [Job(source, output if as_file else output / source.name)]
+        jobs = [Job(source, output if as_file else output / _writable_name(source))]
     elif source.is_dir():
         inside = output.resolve()
         jobs = [
@@ -85,38 +85,33 @@ def translate_files(
             for _, group in groupby(groups, key=lambda pair: pair[1])
         )
         for batch, images in _ahead(pool, batches):
-            yield from _translate(translate, batch, images, pool)
+            for pairs in _same_size(zip(batch, images, strict=True)):
+                yield from _translate(translate, pairs, pool)
 
 
 def _translate(
-    translate: Translate,
-    batch: Sequence[Job],
-    images: Sequence[Image.Image | str],
-    pool: ThreadPoolExecutor,
+    translate: Translate, pairs: Sequence[tuple[Job, Image.Image | str]], pool: ThreadPoolExecutor
 ) -> Iterator[Result]:
-    whole = [
-        (job, image)
-        for job, image in zip(batch, images, strict=True)
-        if isinstance(image, Image.Image)
-    ]
-    problems = {
-        job: image for job, image in zip(batch, images, strict=True) if isinstance(image, str)
-    }
+    """Jobs with their images, all of one size, or with the reasons why they could not be read."""
+    images = [image for _, image in pairs if isinstance(image, Image.Image)]
+    if not images:
+        yield from (Result(job, str(problem)) for job, problem in pairs)
+        return
     try:
-        fakes = translate([image for _, image in whole]) if whole else []
+        fakes = translate(images)
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        fakes = []
-        problems |= {job: _too_large(image) for job, image in whole}
-    written = {
-        job: pool.submit(save_image, fake, job.target)
-        for (job, _), fake in zip(whole, fakes, strict=False)
-    }
-    for job in batch:
-        if job in written:
-            written[job].result()
-        yield Result(job, problems.get(job))
+        torch.cuda.empty_cache()
+        yield from (Result(job, _too_large(images[0])) for job, _ in pairs)
+        return
+    jobs = [job for job, _ in pairs]
+    written = [
+        pool.submit(save_image, fake, job.target) for job, fake in zip(jobs, fakes, strict=True)
+    ]
+    for job, writing in zip(jobs, written, strict=True):
+        writing.result()
+        yield Result(job)
 
 
 def _ahead(
@@ -147,6 +142,18 @@ def _size(job: Job) -> tuple[int, int] | None:
         return None
 
 
+def _same_size(
+    pairs: Iterable[tuple[Job, Image.Image | str]],
+) -> Iterator[list[tuple[Job, Image.Image | str]]]:
+    """Usually all of them at once; but a file's header may tell another size than its picture."""
+
+    def size(pair: tuple[Job, Image.Image | str]) -> tuple[int, int]:
+        return pair[1].size if isinstance(pair[1], Image.Image) else (0, 0)
+
+    for _, group in groupby(sorted(pairs, key=size), key=size):
+        yield list(group)
+
+
 def _chunks(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
     remaining = iter(jobs)
     while chunk := list(islice(remaining, size)):
@@ -154,6 +161,10 @@ def _chunks(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
 
 
 def _too_large(image: Image.Image) -> str:
-    device_hint = "use a smaller --batch_size, a smaller image, or --device cpu"
-    torch.cuda.empty_cache()
-    return f"{image.width}x{image.height} px do not fit into memory: {device_hint}"
+    remedy = "use a smaller --batch_size, a smaller image, or --device cpu"
+    return f"{image.width}x{image.height} px do not fit into memory: {remedy}"
+
+
+def _writable_name(source: Path) -> str:
+    """The file's own name where its ending is one that is written, else with .png."""
+    return source.name if source.suffix.lower() in SUFFIXES else f"{source.stem}.png"

@@ -69,7 +69,7 @@ class Translator:
         cls, path: Path, expression: tuple[str, int] | None, *, device: str, trusted: bool
     ) -> "Translator":
         weights = checkpoint.load_weights(path)
-        text, channels = expression or (generator_expression(weights), 64)
+        text, channels = expression or (generator_expression(weights, source=path), 64)
         term = spec.parse_one(text, slot="generator")
         generator = spec.build(
             term, GENERATORS, slot="generator", trusted=trusted, channels=channels

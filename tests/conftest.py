@@ -1,0 +1,40 @@
+"""Small images for every test that needs some."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+MakeImages = Callable[..., list[Path]]
+
+
+@pytest.fixture
+def picture() -> Callable[..., Image.Image]:
+    """Makes something like a photograph: soft shapes in colour, with grain."""
+
+    def make(size: tuple[int, int] = (48, 40), *, seed: int = 0) -> Image.Image:
+        random = np.random.default_rng(seed)
+        shapes = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        soft = np.asarray(shapes.resize(size, Image.Resampling.BICUBIC), dtype=np.float64)
+        grain = random.normal(0, 4, soft.shape)
+        return Image.fromarray(np.clip(soft + grain, 0, 255).astype(np.uint8))
+
+    return make
+
+
+@pytest.fixture
+def make_images(picture: Callable[..., Image.Image]) -> MakeImages:
+    """Writes `count` such images to a folder as 000.png, 001.png ... and gives their paths."""
+
+    def make(
+        folder: Path, count: int, *, size: tuple[int, int] = (48, 40), seed: int = 0
+    ) -> list[Path]:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"{index:03}.png" for index in range(count)]
+        for index, path in enumerate(paths):
+            picture(size, seed=1000 * seed + index).save(path)
+        return paths
+
+    return make

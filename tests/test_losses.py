@@ -1,0 +1,215 @@
+"""Losses: values by hand, gradients, and the names their curves carry."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cyclegan import spec
+from cyclegan.errors import UserError
+from cyclegan.losses import ADVERSARIAL_LOSSES, IMAGE_LOSSES
+from cyclegan.losses.adversarial import CrossEntropy, LeastSquares
+from cyclegan.losses.frequency import LowFrequency
+from cyclegan.losses.terms import Slot
+from cyclegan.networks.patchgan import PatchDiscriminator
+
+SIDE = 32
+
+
+def part(name: str, table: dict[str, str]):
+    return spec.build(spec.parse_one(name, slot="cycle"), table, slot="cycle")
+
+
+def images(seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(2, 3, SIDE, SIDE, generator=generator) * 2 - 1
+
+
+class Logits(nn.Module):
+    """Gives back its input, so that a test may choose the logits."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image
+
+
+@pytest.mark.parametrize("name", IMAGE_LOSSES)
+def test_an_image_loss_is_one_finite_number(name: str) -> None:
+    value = part(name, IMAGE_LOSSES)(images(0), images(1))
+    assert value.shape == ()
+    assert value.isfinite()
+    assert value > 0
+
+
+@pytest.mark.parametrize("name", IMAGE_LOSSES)
+def test_an_image_loss_is_least_for_equal_images(name: str) -> None:
+    loss = part(name, IMAGE_LOSSES)
+    assert loss(images(0), images(0)) < loss(images(0), images(1))
+
+
+@pytest.mark.parametrize("other", [0, 1], ids=["equal images", "different images"])
+@pytest.mark.parametrize("name", IMAGE_LOSSES)
+def test_an_image_loss_has_finite_gradients(name: str, other: int) -> None:
+    image = images(0).requires_grad_()
+    part(name, IMAGE_LOSSES)(image, images(other)).backward()
+    assert image.grad is not None
+    assert image.grad.isfinite().all()
+    assert other == 0 or image.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", IMAGE_LOSSES)
+def test_an_image_loss_takes_flat_images(name: str) -> None:
+    image = torch.zeros(1, 3, SIDE, SIDE, requires_grad=True)
+    loss = part(name, IMAGE_LOSSES)(image, torch.zeros(1, 3, SIDE, SIDE))
+    loss.backward()
+    assert loss.isfinite()
+    assert image.grad is not None
+    assert image.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
+def test_the_generators_side_is_one_number_whose_gradient_reaches_the_fake(name: str) -> None:
+    discriminator = PatchDiscriminator(2).requires_grad_(False)
+    fake = images(0).requires_grad_()
+    loss = part(name, ADVERSARIAL_LOSSES).generator(discriminator, fake, images(1))
+    loss.backward()
+    assert loss.shape == ()
+    assert fake.grad is not None
+    assert fake.grad.isfinite().all()
+    assert fake.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
+def test_the_discriminators_side_is_one_number_that_reaches_its_weights(name: str) -> None:
+    discriminator = PatchDiscriminator(2)
+    loss = part(name, ADVERSARIAL_LOSSES).discriminator(discriminator, images(0), images(1))
+    loss.backward()
+    assert loss.shape == ()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in discriminator.parameters())
+    assert discriminator.model[0].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
+def test_both_sides_pull_undecided_logits_their_own_way(name: str) -> None:
+    loss = part(name, ADVERSARIAL_LOSSES)
+    fake, real = (torch.full((1, 1, 2, 2), 0.5, requires_grad=True) for _ in range(2))
+    (pull,) = torch.autograd.grad(loss.generator(Logits(), fake, real), fake)
+    assert (pull < 0).all()
+    on_fake, on_real = torch.autograd.grad(loss.discriminator(Logits(), fake, real), (fake, real))
+    assert (on_fake > 0).all()
+    assert (on_real < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("loss", "real", "fake", "generator", "discriminator"),
+    [
+        (LeastSquares(), 0.0, 0.0, 1.0, 0.5),
+        (LeastSquares(), 0.5, 0.5, 0.25, 0.25),
+        (LeastSquares(), 1.0, 0.0, 1.0, 0.0),
+        (LeastSquares(), 3.0, -1.0, 4.0, 2.5),
+        (CrossEntropy(), 0.0, 0.0, math.log(2), math.log(2)),
+        (
+            CrossEntropy(),
+            2.0,
+            -1.0,
+            math.log(1 + math.e),
+            (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-1))) / 2,
+        ),
+        (CrossEntropy(), -500.0, -500.0, 500.0, 250.0),
+    ],
+)
+def test_adversarial_values_by_hand(
+    loss, real: float, fake: float, generator: float, discriminator: float
+) -> None:
+    logits = [torch.full((2, 1, 3, 3), value, dtype=torch.float64) for value in (fake, real)]
+    assert float(loss.generator(Logits(), *logits)) == pytest.approx(generator, rel=1e-9)
+    assert float(loss.discriminator(Logits(), *logits)) == pytest.approx(discriminator, rel=1e-9)
+
+
+def test_cross_entropy_agrees_with_torch() -> None:
+    fake, real = images(0), images(1)
+    bce = nn.functional.binary_cross_entropy_with_logits
+    expected = 0.5 * (bce(real, torch.ones_like(real)) + bce(fake, torch.zeros_like(fake)))
+    assert torch.allclose(CrossEntropy().discriminator(Logits(), fake, real), expected)
+    assert torch.allclose(
+        CrossEntropy().generator(Logits(), fake, real), bce(fake, torch.ones_like(fake))
+    )
+
+
+def test_low_frequency_by_hand() -> None:
+    image = torch.tensor([[1.0, 3.0, 0.0, 0.0], [5.0, 7.0, 0.0, 0.0], [0.0] * 4, [1.0, -1.0, 2, 2]])
+    # Averages of the four quarters: 4, 0, 0, 1.
+    loss = LowFrequency(size=2)(image[None, None], torch.zeros(1, 1, 4, 4))
+    assert float(loss) == pytest.approx((4 + 0 + 0 + 1) / 4)
+
+
+def test_low_frequency_does_not_see_detail() -> None:
+    rows, columns = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
+    checkers = ((rows + columns) % 2 * 2.0 - 1)[None, None]
+    assert float(LowFrequency(size=8)(checkers, torch.zeros_like(checkers))) < 1e-6
+
+
+def test_low_frequency_sees_the_last_rows_and_columns() -> None:
+    image = torch.zeros(1, 1, 3, 3)
+    image[..., 2, 2] = 1.0
+    # Windows of 2x2, 2x1, 1x2 and 1x1 pixels: only the last one differs, by 1.
+    assert float(LowFrequency(size=2)(image, torch.zeros(1, 1, 3, 3))) == pytest.approx(0.25)
+
+
+def test_low_frequency_averages_a_small_image_whole() -> None:
+    image = torch.tensor([[[[1.0, 2.0, 6.0]]]])
+    assert float(LowFrequency(size=8)(image, torch.zeros(1, 1, 1, 3))) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "2.5", "big"])
+def test_low_frequency_refuses_a_size_that_is_no_count(size: str) -> None:
+    with pytest.raises(UserError, match="--cycle: color cannot be made"):
+        part(f"color(size={size})", IMAGE_LOSSES)
+
+
+def test_a_single_loss_reports_its_weighted_value_under_the_slots_name() -> None:
+    slot = Slot("10*l1", IMAGE_LOSSES, slot="cycle")
+    values = slot.image_losses("cycle_A", torch.ones(1, 3, 4, 4), torch.zeros(1, 3, 4, 4))
+    assert values == {"cycle_A": torch.tensor(10.0)}
+
+
+def test_several_losses_report_each_under_its_own_name() -> None:
+    slot = Slot("2*l1 + 0.5*l2", IMAGE_LOSSES, slot="cycle")
+    values = slot.image_losses("cycle_A", torch.full((1, 3, 4, 4), 3.0), torch.zeros(1, 3, 4, 4))
+    assert {name: float(value) for name, value in values.items()} == {
+        "cycle_A.l1": 6.0,
+        "cycle_A.l2": 4.5,
+    }
+
+
+def test_the_discriminators_side_leaves_the_weight_out() -> None:
+    slot = Slot("3*lsgan", ADVERSARIAL_LOSSES, slot="adversarial")
+    zero = torch.zeros(1, 1, 2, 2)
+    values = slot.evaluate(
+        "D_A", lambda loss: loss.discriminator(Logits(), zero, zero), weighted=False
+    )
+    assert float(values["D_A"]) == 0.5
+
+
+def test_none_is_an_empty_slot() -> None:
+    slot = Slot("none", IMAGE_LOSSES, slot="identity")
+    assert not slot
+    assert slot.image_losses("identity_A", images(0), images(1)) == {}
+
+
+def test_any_pair_loss_of_torch_is_an_image_loss() -> None:
+    slot = Slot("torch.nn.HuberLoss(delta=1.0)", IMAGE_LOSSES, slot="cycle")
+    values = slot.image_losses("cycle_A", torch.full((1, 1, 2, 2), 3.0), torch.zeros(1, 1, 2, 2))
+    assert float(values["cycle_A"]) == 2.5
+
+
+def test_a_loss_that_gives_no_single_number_is_named_in_one_line() -> None:
+    slot = Slot("l1(reduction=none)", IMAGE_LOSSES, slot="cycle")
+    with pytest.raises(UserError, match="--cycle: l1") as error:
+        slot.image_losses("cycle_A", images(0), images(1))
+    assert "\n" not in str(error.value)
+
+
+def test_a_saved_expression_builds_no_import_path() -> None:
+    with pytest.raises(UserError, match="--trust_imports"):
+        Slot("torch.nn.HuberLoss", IMAGE_LOSSES, slot="cycle", trusted=False)

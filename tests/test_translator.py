@@ -1,0 +1,166 @@
+"""A generator as a callable: images of any size, and where it is loaded from."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from toys import Brighter, levels, make_run, on_cpu, picture, run_command, save, small_resnet
+
+from cyclegan import checkpoint
+from cyclegan.errors import UserError
+from cyclegan.networks.layers import initialize
+from cyclegan.networks.resnet import ResnetGenerator
+from cyclegan.settings import TrainSettings, check, to_yaml
+from cyclegan.translate.translator import Translator
+
+SIZES = [(1, 1), (3, 5), (17, 31), (253, 257), (256, 256)]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_run(tmp_path)
+
+
+@pytest.fixture
+def translate(run: Path, tmp_path: Path) -> Callable[..., int]:
+    return partial(run_command, tmp_path)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("residual", [False, True])
+def test_the_output_has_the_size_of_the_input(size: tuple[int, int], residual: bool) -> None:
+    image = picture(size)
+    output = on_cpu(small_resnet(residual=residual))(image)
+    assert (output.size, output.mode) == (size, "RGB")
+
+
+@pytest.mark.parametrize("downs", [0, 1, 3, 5])
+def test_every_depth_takes_every_size(downs: int) -> None:
+    assert on_cpu(small_resnet(downs=downs))(picture((9, 1))).size == (9, 1)
+
+
+def test_an_identity_returns_all_256_levels() -> None:
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = Image.fromarray(np.stack([ramp, ramp[::-1], ramp.T], axis=-1))
+    assert (levels(on_cpu(nn.Identity())(image)) == levels(image)).all()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_fresh_residual_generator_returns_every_image(size: tuple[int, int]) -> None:
+    network = ResnetGenerator(2, blocks=1, residual=True)
+    initialize(network)
+    assert (levels(on_cpu(network)(picture(size))) == levels(picture(size))).all()
+
+
+@pytest.mark.parametrize(("by", "level"), [(300, 255), (-300, 0)])
+def test_values_past_the_range_are_clipped_and_do_not_wrap(by: int, level: int) -> None:
+    assert (levels(on_cpu(Brighter(by))(picture())) == level).all()
+
+
+def test_sides_are_padded_by_reflection_to_a_multiple() -> None:
+    class Seen(nn.Module):
+        multiple = 8
+
+        def forward(self, image: Tensor) -> Tensor:
+            self.image = image
+            return image
+
+    network = Seen()
+    on_cpu(network)(picture((37, 33)))
+    padded = network.image[0]
+    assert padded.shape == (3, 40, 40)
+    for beyond in range(7):
+        assert torch.equal(padded[:, 33 + beyond, :37], padded[:, 31 - beyond, :37])
+    for beyond in range(3):
+        assert torch.equal(padded[:, :, 37 + beyond], padded[:, :, 35 - beyond])
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_a_batch_equals_its_images_one_by_one(norm: str) -> None:
+    translator = on_cpu(small_resnet(norm=norm, dropout=True))
+    images = [picture((21, 18), seed=seed) for seed in range(3)]
+    together, alone = translator.batch(images), [translator(image) for image in images]
+    assert not (levels(together[0]) == levels(together[1])).all()
+    for one, other in zip(together, alone, strict=True):
+        # A level may fall the other way where it lies on the edge of rounding.
+        assert abs(levels(one) - levels(other)).max() <= 1
+
+
+def test_translating_leaves_the_network_as_it_was() -> None:
+    network = small_resnet(norm="batch")
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    network.train()
+    on_cpu(network)(picture())
+    assert network.training
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "LA", "P", "1", "CMYK", "I;16"])
+def test_images_of_every_mode_are_taken(mode: str) -> None:
+    image = picture(mode="L").convert("I").convert("I;16") if mode == "I;16" else picture(mode=mode)
+    output = on_cpu(nn.Identity())(image)
+    assert (output.mode, output.size) == ("RGB", (20, 16))
+
+
+def test_gray_stays_gray() -> None:
+    image = picture(mode="L")
+    output = levels(on_cpu(nn.Identity())(image))
+    assert (output == levels(image)[..., None]).all()
+
+
+def test_a_path_is_taken_too(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png")
+    translator = on_cpu(nn.Identity())
+    assert (levels(translator(path)) == levels(path)).all()
+    assert (levels(translator(str(path))) == levels(path)).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"norm": "batch"},
+        {"norm": "none"},
+        {"dropout": True},
+        {"upsample": "resize", "residual": True, "downs": 1},
+    ],
+    ids=str,
+)
+def test_a_file_of_weights_alone_translates(options: dict[str, Any], tmp_path: Path) -> None:
+    network = small_resnet(**options)
+    checkpoint.save_weights(tmp_path, "latest", {"G_AB": network})
+    loaded = Translator.load(tmp_path / "latest_net_G_A.pth", device="cpu")
+    assert (levels(loaded(picture())) == levels(on_cpu(network)(picture()))).all()
+
+
+def test_a_run_is_loaded_in_either_direction_and_at_any_epoch(run: Path) -> None:
+    checkpoint.save_weights(run, 7, {"G_AB": Brighter(9)})
+    for options, by in (({}, 3), ({"direction": "BtoA"}, -5), ({"epoch": 7}, 9)):
+        translated = Translator.load(run, device="cpu", trusted=True, **options)(picture())
+        assert (levels(translated) - levels(picture()) == by).all()
+
+
+def test_a_run_of_import_paths_needs_trust(run: Path) -> None:
+    with pytest.raises(UserError, match="--trust_imports"):
+        Translator.load(run, device="cpu")
+
+
+def test_weights_beside_their_settings_are_built_by_them(run: Path) -> None:
+    translator = Translator.load(run / "latest_net_G_B.pth", device="cpu", trusted=True)
+    assert (levels(translator(picture())) - levels(picture()) == -5).all()
+
+
+def test_a_run_of_a_registered_network_keeps_its_width(tmp_path: Path) -> None:
+    settings = check(TrainSettings, {"name": "x", "generator": "resnet(blocks=1)", "ngf": 3})
+    (tmp_path / "settings.yaml").write_text(to_yaml(settings))
+    network = ResnetGenerator(3, blocks=1)
+    checkpoint.save_weights(tmp_path, "latest", {"G_BA": network})
+    loaded = Translator.load(tmp_path, direction="BtoA", device="cpu")
+    assert isinstance(loaded.generator, ResnetGenerator)
+    assert loaded.generator.state_dict().keys() == network.state_dict().keys()
