@@ -120,6 +120,9 @@ class TrainSettings(Settings):
         None, ge=1, description="length in steps, not epochs; the rate falls in the second half"
     )
     lr: float = Field(2e-4, gt=0, lt=1, description="first learning rate of Adam")
+    lr_D: float | None = Field(
+        None, gt=0, lt=1, description="first learning rate of the discriminators, where not lr"
+    )
     beta1: float = Field(0.5, ge=0, lt=1, description="momentum of Adam")
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay of the averaged generators; 0: not averaged"

@@ -99,9 +99,9 @@ def test_a_large_photograph_is_no_attack_and_worth_no_warning(tmp_path, monkeypa
         assert read_image(tmp_path / "x.png").size == image_size(tmp_path / "x.png") == (3, 2)
 
 
-@pytest.mark.parametrize("mode", ["1", "L"])
-def test_gray_becomes_three_equal_channels(tmp_path, mode):
-    Image.new(mode, (3, 2), 255).save(tmp_path / "x.png")
+@pytest.mark.parametrize(("mode", "value"), [("1", 255), ("L", 255), ("LA", (0, 0))])
+def test_gray_becomes_three_equal_channels_and_transparent_gray_white(tmp_path, mode, value):
+    Image.new(mode, (3, 2), value).save(tmp_path / "x.png")
     assert (levels(tmp_path / "x.png") == 255).all()
 
 
@@ -126,11 +126,6 @@ def test_half_transparency_is_laid_on_white(tmp_path):
     # 0.2 of black on white leaves 0.8 of 255.
     Image.new("RGBA", (1, 1), (0, 0, 0, 51)).save(tmp_path / "x.png")
     assert levels(tmp_path / "x.png").ravel().tolist() == [204, 204, 204]
-
-
-def test_transparent_gray_is_laid_on_white(tmp_path):
-    Image.new("LA", (2, 1), (0, 0)).save(tmp_path / "x.png")
-    assert (levels(tmp_path / "x.png") == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -196,11 +191,6 @@ def test_of_an_animation_the_first_picture_is_taken_whatever_the_file_is_called(
     assert (levels(tmp_path / named) == RED).all()
 
 
-def test_an_image_of_one_pixel_is_an_image(tmp_path):
-    Image.new("RGB", (1, 1), RED).save(tmp_path / "x.png")
-    assert levels(tmp_path / "x.png").tolist() == [[list(RED)]]
-
-
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp", "tif", "ppm"])
 @pytest.mark.parametrize("kept", [0.3, 0.9])
 def test_a_truncated_file_is_unreadable(tmp_path, picture, ending, kept):
@@ -233,11 +223,6 @@ def test_what_is_no_image_is_unreadable_and_says_why(tmp_path, read, content, wh
         (tmp_path / "x.jpg").write_bytes(content)
     with pytest.raises(UnreadableImage, match=why):
         read(tmp_path / "x.jpg")
-
-
-def test_a_folder_is_unreadable(tmp_path):
-    with pytest.raises(UnreadableImage, match="Is a directory"):
-        read_image(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -280,11 +265,6 @@ def test_values_between_levels_round_and_values_past_the_range_clip():
     assert np.asarray(image)[0, :, 0].tolist() == [101, 100, 255, 0]
 
 
-def test_half_precision_is_written_as_well():
-    image = Image.fromarray(np.full((2, 2, 3), 200, dtype=np.uint8))
-    assert abs(int(np.asarray(to_image(to_tensor(image).half())).max()) - 200) <= 1
-
-
 @pytest.mark.parametrize("name", ["x.png", "x.PNG", "x.bmp", "x.tif", "x.ppm", "a/b/x.y.png"])
 def test_an_image_is_saved_without_loss_where_the_format_can(tmp_path, picture, name):
     save_image(picture(), tmp_path / name)
@@ -294,8 +274,12 @@ def test_an_image_is_saved_without_loss_where_the_format_can(tmp_path, picture, 
 @pytest.mark.parametrize("name", ["x.jpg", "x.JPEG", "x.webp"])
 def test_where_it_cannot_an_image_is_saved_at_high_quality(tmp_path, picture, name):
     save_image(picture(), tmp_path / name)
-    error = levels(tmp_path / name).astype(float) - np.asarray(picture())
-    assert np.sqrt((error**2).mean()) < 4
+    picture().save(tmp_path / f"default_{name}")
+    ours, default = (
+        np.square(levels(tmp_path / file).astype(float) - np.asarray(picture())).mean()
+        for file in (name, f"default_{name}")
+    )
+    assert ours < default / 1.5
 
 
 def test_an_image_that_cannot_be_saved_leaves_what_was_there(tmp_path, picture, monkeypatch):

@@ -1,7 +1,7 @@
 """Generators and discriminators: classic weights, shapes, first weights, what a file tells."""
 
-import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from cyclegan import checkpoint, spec
 from cyclegan.errors import UserError
 from cyclegan.networks import DISCRIMINATORS, GENERATORS
-from cyclegan.networks.infer import generator_expression
 from cyclegan.networks.layers import INITS, NORMS, conv_bias, count_parameters, initialize
 from cyclegan.networks.patchgan import PatchDiscriminator
 from cyclegan.networks.resnet import ResnetGenerator
@@ -73,7 +72,9 @@ def test_every_parameter_gets_a_finite_gradient(slot: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("slot", "name"), EVERY_NETWORK)
-def test_a_network_saved_and_loaded_gives_the_same_output(slot: str, name: str, tmp_path) -> None:
+def test_a_network_saved_and_loaded_gives_the_same_output(
+    slot: str, name: str, tmp_path: Path
+) -> None:
     network, other = make(slot, name), make(slot, name)
     for parameter in other.parameters():
         nn.init.constant_(parameter, 0.01)
@@ -261,51 +262,3 @@ def test_resize_convolution_leaves_no_checkerboard_on_a_flat_field() -> None:
     output = network(flat)[..., 40:56, 40:56]
     assert output.abs().max() > 1e-3
     assert (output - output.mean(dim=(2, 3), keepdim=True)).abs().max() < 1e-6
-
-
-OPTIONS = {
-    "channels": (2, 3),
-    "blocks": (1, 3),
-    "downs": (1, 2, 3),
-    "norm": ("instance", "batch", "none"),
-    "upsample": ("deconv", "resize"),
-    "dropout": (False, True),
-    "residual": (False, True),
-}
-
-
-@pytest.mark.parametrize("values", list(itertools.product(*OPTIONS.values())))
-def test_keys_and_shapes_alone_tell_the_architecture(values: tuple, tmp_path) -> None:
-    options = dict(zip(OPTIONS, values, strict=True))
-    with torch.device("meta"):
-        weights = ResnetGenerator(**options).state_dict()
-    term = spec.parse_one(
-        generator_expression(weights, source=tmp_path / "x.pth"), slot="generator"
-    )
-    assert (term.name, term.options) == ("resnet", options)
-
-
-def test_without_halvings_everything_but_the_unused_upsampling_is_told(tmp_path) -> None:
-    options = {"channels": 2, "blocks": 2, "downs": 0, "norm": "batch", "dropout": True}
-    weights = ResnetGenerator(**options, upsample="resize").state_dict()
-    term = spec.parse_one(generator_expression(weights, source=tmp_path), slot="generator")
-    rebuilt = spec.build(term, GENERATORS, slot="generator")
-    checkpoint.fit_weights(rebuilt, weights, source=tmp_path)
-    assert options.items() <= term.options.items()
-
-
-@pytest.mark.parametrize(
-    "weights",
-    [
-        {},
-        PatchDiscriminator(2).state_dict(),
-        ResnetGenerator(2, blocks=0).state_dict(),
-        {"model.1.weight": torch.zeros(2, 1, 7, 7), "model.10.conv_block.1.weight": torch.zeros(1)},
-        {"model.1.weight": torch.zeros(()), "model.10.conv_block.1.weight": torch.zeros(1)},
-    ],
-    ids=["empty", "discriminator", "no blocks", "gray", "scalar"],
-)
-def test_weights_of_another_network_are_named_in_one_line(weights: dict, tmp_path) -> None:
-    with pytest.raises(UserError, match=r"odd\.pth.*--name") as error:
-        generator_expression(weights, source=tmp_path / "odd.pth")
-    assert "\n" not in str(error.value)

@@ -2,11 +2,10 @@
 
 import sys
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cyclegan.errors import UserError
@@ -134,6 +133,7 @@ def test_an_error_points_at_the_part_that_is_wrong():
     assert "2*3 at column 6: a weight" in refusal("l1 + 2*3*l2")
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_is_either_read_or_refused(text):
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from torch import nn
-from toys import Brighter, levels, make_run, on_cpu, picture, run_command, save
+from toys import Brighter, levels, make_run, on_cpu, one_line, picture, run_command, save
 
 from cyclegan import checkpoint
 from cyclegan.errors import UserError
@@ -23,13 +23,6 @@ def run(tmp_path: Path) -> Path:
 @pytest.fixture
 def translate(run: Path, tmp_path: Path) -> Callable[..., int]:
     return partial(run_command, tmp_path)
-
-
-def one_line(capsys: pytest.CaptureFixture[str]) -> str:
-    text = capsys.readouterr().err
-    assert text.startswith("error: ")
-    assert text.count("\n") == 1
-    return text
 
 
 def test_sub_folders_and_names_are_kept(translate, tmp_path: Path) -> None:

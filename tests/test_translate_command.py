@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from toys import levels, make_run, on_cpu, run_command, save, small_resnet
+from toys import levels, make_run, on_cpu, one_line, run_command, save, small_resnet
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,13 +23,6 @@ def run(tmp_path: Path) -> Path:
 @pytest.fixture
 def translate(run: Path, tmp_path: Path) -> Callable[..., int]:
     return partial(run_command, tmp_path)
-
-
-def one_line(capsys: pytest.CaptureFixture[str]) -> str:
-    text = capsys.readouterr().err
-    assert text.startswith("error: ")
-    assert text.count("\n") == 1
-    return text
 
 
 def test_away_from_a_terminal_one_line_is_printed(translate, tmp_path: Path, capsys) -> None:

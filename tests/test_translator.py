@@ -1,7 +1,5 @@
 """A generator as a callable: images of any size, and where it is loaded from."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from toys import Brighter, levels, make_run, on_cpu, picture, run_command, save, small_resnet
+from toys import Brighter, levels, make_run, on_cpu, picture, save, small_resnet
 
 from cyclegan import checkpoint
 from cyclegan.errors import UserError
@@ -25,11 +23,6 @@ SIZES = [(1, 1), (3, 5), (17, 31), (253, 257), (256, 256)]
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     return make_run(tmp_path)
-
-
-@pytest.fixture
-def translate(run: Path, tmp_path: Path) -> Callable[..., int]:
-    return partial(run_command, tmp_path)
 
 
 @pytest.mark.parametrize("size", SIZES)

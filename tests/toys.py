@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from cyclegan.translate.translator import Translator
 
 
 class Brighter(nn.Module):
-    """Adds one gray level more or less than nothing: a translation that can be told by eye."""
+    """Adds so many gray levels to every pixel: a translation whose result is known."""
 
     def __init__(self, levels: int) -> None:
         super().__init__()
@@ -60,7 +61,7 @@ def levels(image: Image.Image | Path) -> np.ndarray:
 
 
 def make_run(root: Path) -> Path:
-    """A run whose G_AB brightens by 3 levels and whose G_BA darkens by 5; its data are root/data."""
+    """A run whose G_AB brightens by 3 levels whose G_BA darkens by 5, with root/data for its data."""
     folder = root / "checkpoints" / "demo"
     folder.mkdir(parents=True)
     settings = check(
@@ -87,3 +88,11 @@ def run_command(root: Path, *words: str | Path, name: str | None = "demo") -> in
             return Translation(translate_settings(arguments)).run()
     except SystemExit as stop:
         return int(stop.code or 0)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The error that a command ended on, which must be one line."""
+    text = capsys.readouterr().err
+    assert text.startswith("error: ")
+    assert text.count("\n") == 1
+    return text

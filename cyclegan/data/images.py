@@ -43,7 +43,9 @@ def image_size(path: Path) -> tuple[int, int]:
     """Width and height of the upright image, from its header; raises UnreadableImage."""
     try:
         with _open(path) as file:
-            turned = file.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            # Not file.getexif(), which decodes a PNG to its end; a TIFF's size is upright already.
+            orientation = Image.Image.getexif(file).get(0x0112, 1)
+            turned = file.format != "TIFF" and orientation in (5, 6, 7, 8)
             return (file.height, file.width) if turned else file.size
     except Exception as error:
         raise UnreadableImage(_reason(error, path)) from None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "instance": nn.InstanceNorm2d,
@@ -56,6 +57,25 @@ def initialize(network: nn.Module, *, init_type: str = "normal", gain: float = 0
 
 def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+# What is left of a photograph in [-1, 1] without its local mean has a deviation of about 1 / 8.
+DETAIL_GAIN = 8.0
+
+
+def detail(image: Tensor, size: int) -> Tensor:
+    """The image less its mean over `size` x `size` pixels round each (fewer at the border), brought
+    to a deviation of about 1; with size 0, the image itself."""
+    if size == 0:
+        return image
+    mean = functional.avg_pool2d(image, size, 1, size // 2, count_include_pad=False)
+    return DETAIL_GAIN * (image - mean)
+
+
+def check_highpass(size: int) -> int:
+    if size < 0 or (size and size % 2 == 0):
+        raise ValueError(f"highpass={size} must be odd, or 0")
+    return size
 
 
 class ResizeConv(nn.Sequential):

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from cyclegan.networks.layers import conv_bias, norm_layer
+from cyclegan.networks.layers import check_highpass, conv_bias, detail, norm_layer
 
 
 class PatchDiscriminator(nn.Module):
@@ -15,10 +15,21 @@ class PatchDiscriminator(nn.Module):
         channels: width after the first layer (the classic ndf); it doubles up to 8 times.
         layers: number of halvings.
         norm: instance, batch or none; the first and the last layer have no norm.
+        highpass: side in pixels of a mean that is first taken off, or 0. The judge then sees
+            detail alone, not what the pictures show or in which colours (frequency separation,
+            Fritsche et al., 2019): for restoration, where the domains differ in nothing else.
     """
 
-    def __init__(self, channels: int = 64, *, layers: int = 3, norm: str = "instance") -> None:
+    def __init__(
+        self,
+        channels: int = 64,
+        *,
+        layers: int = 3,
+        norm: str = "instance",
+        highpass: int = 0,
+    ) -> None:
         super().__init__()
+        self.highpass = check_highpass(highpass)
         if channels < 1 or not 1 <= layers <= 6:
             raise ValueError("channels must be at least 1, layers 1 to 6")
         self.min_size = 3 * 2**layers
@@ -40,5 +51,5 @@ class PatchDiscriminator(nn.Module):
         self.model = nn.Sequential(*modules)
 
     def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.model(image)
+        logits: Tensor = self.model(detail(image, self.highpass))
         return logits

@@ -4,6 +4,8 @@ input plus a correction."""
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cyclegan.networks.layers import check_highpass, detail
+
 
 class EDSRGenerator(nn.Module):
     """Residual blocks without norms (Lim et al., 2017), on an image folded by pixel-unshuffle.
@@ -17,10 +19,15 @@ class EDSRGenerator(nn.Module):
         channels: width of the layers at low resolution; half of it at full resolution.
         blocks: number of residual blocks.
         fold: how many pixels a side are folded into channels before the first layer; 1 for none.
+        highpass: side in pixels of a mean that is taken off what the layers see, or 0. Colours and
+            light then pass unseen and unchanged, and the layers learn detail from the first step.
     """
 
-    def __init__(self, channels: int = 64, *, blocks: int = 8, fold: int = 2) -> None:
+    def __init__(
+        self, channels: int = 64, *, blocks: int = 8, fold: int = 2, highpass: int = 0
+    ) -> None:
         super().__init__()
+        self.highpass = check_highpass(highpass)
         if channels < 2 or blocks < 0 or fold < 1:
             raise ValueError("channels must be at least 2, blocks at least 0, fold at least 1")
         self.multiple = self.fold = fold
@@ -31,7 +38,8 @@ class EDSRGenerator(nn.Module):
         self.correction = _conv(channels // 2, 3)
 
     def forward(self, image: Tensor) -> Tensor:
-        features = self.head(functional.pixel_unshuffle(image, self.fold))
+        folded = functional.pixel_unshuffle(detail(image, self.highpass), self.fold)
+        features = self.head(folded)
         features = self.enlarge(features + self.body(features))
         output: Tensor = image + self.correction(functional.leaky_relu(self.fine(features), 0.2))
         return output

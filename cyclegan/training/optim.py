@@ -18,7 +18,7 @@ def linear_factor(tick: int, *, constant: int, decay: int) -> float:
 
 
 class Schedule:
-    """How long a run is, and its learning rate at each step.
+    """How long a run is, and what its learning rates are multiplied by at each step.
 
     Ticks are epochs, or steps where --steps gives the length: then the rate is constant in the
     first half and falls in the second.
@@ -31,8 +31,8 @@ class Schedule:
         epochs = settings.n_epochs + settings.n_epochs_decay
         self.total_steps = settings.steps or epochs * self.steps_per_epoch
 
-    def rate(self, *, step: int, position: int) -> float:
-        """The learning rate of the step that is taken after `step` steps and `position` samples."""
+    def factor(self, *, step: int, position: int) -> float:
+        """For the step that is taken after `step` steps and `position` samples."""
         settings = self.settings
         if settings.steps is None:
             tick, constant, decay = (
@@ -43,16 +43,18 @@ class Schedule:
         else:
             constant = settings.steps // 2
             tick, decay = step, settings.steps - constant
-        return settings.lr * linear_factor(tick, constant=constant, decay=decay)
+        return linear_factor(tick, constant=constant, decay=decay)
 
 
-def adam(parameters: Iterable[nn.Parameter], settings: TrainSettings) -> torch.optim.Adam:
-    return torch.optim.Adam(parameters, lr=settings.lr, betas=(settings.beta1, 0.999))
+def adam(parameters: Iterable[nn.Parameter], *, lr: float, beta1: float) -> torch.optim.Adam:
+    # The group remembers its first rate, which the schedule multiplies.
+    group = {"params": list(parameters), "first_lr": lr}
+    return torch.optim.Adam([group], lr=lr, betas=(beta1, 0.999))
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def scale_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = factor * group["first_lr"]
 
 
 class Averaged:

@@ -38,11 +38,19 @@ def restore(
 ) -> None:
     """Puts a captured state back; raises UserError where it belongs to other networks."""
     device = next(stepper.model.parameters()).device
+    # The rates of the settings at hand, which may differ from those the state was saved with.
+    first_rates = {
+        optimizer: optimizer.param_groups[0]["first_lr"]
+        for optimizer in (stepper.optimizer_G, stepper.optimizer_D)
+    }
     try:
         stepper.model.load_state_dict(state["model"])
         averaged.load_state_dict(state["averaged"])
         stepper.optimizer_G.load_state_dict(state["optimizer_G"])
         stepper.optimizer_D.load_state_dict(state["optimizer_D"])
+        for optimizer, rate in first_rates.items():
+            for group in optimizer.param_groups:
+                group["first_lr"] = rate
         for domain, pool in stepper.pools.items():
             pool.load_state_dict(state["pools"][domain], device=device)
         progress.step = int(state["progress"]["step"])

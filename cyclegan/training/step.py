@@ -28,8 +28,14 @@ class Stepper:
             {domain: _image_slot(settings, slot, domain, trusted) for domain in "AB"}
             for slot in ("cycle", "identity", "content")
         )
-        self.optimizer_G = adam(model.generators.parameters(), settings)
-        self.optimizer_D = adam(model.discriminators.parameters(), settings)
+        self.optimizer_G = adam(
+            model.generators.parameters(), lr=settings.lr, beta1=settings.beta1
+        )
+        self.optimizer_D = adam(
+            model.discriminators.parameters(),
+            lr=settings.lr if settings.lr_D is None else settings.lr_D,
+            beta1=settings.beta1,
+        )
         self.pools = {
             domain: ImagePool(settings.pool_size, seed=settings.seed + offset)
             for offset, domain in enumerate("AB")

@@ -18,7 +18,7 @@ from cyclegan.monitor.files import Files, forget_after, read_metrics
 from cyclegan.settings import TrainSettings, resolve_device
 from cyclegan.training.meter import Interval, Meter, not_finite
 from cyclegan.training.model import build_model, check_sizes
-from cyclegan.training.optim import Averaged, Schedule, set_learning_rate
+from cyclegan.training.optim import Averaged, Schedule, scale_learning_rate
 from cyclegan.training.previews import Previews
 from cyclegan.training.runs import RunFolder
 from cyclegan.training.state import Progress, capture, restore
@@ -97,9 +97,9 @@ class Trainer:
         self.interval.batch_arrived()
         for path, why in batch.broken.items():
             self._name_broken(str(path), why)
-        rate = self.schedule.rate(step=self.progress.step, position=self.progress.position)
-        set_learning_rate(self.stepper.optimizer_G, rate)
-        set_learning_rate(self.stepper.optimizer_D, rate)
+        factor = self.schedule.factor(step=self.progress.step, position=self.progress.position)
+        scale_learning_rate(self.stepper.optimizer_G, factor)
+        scale_learning_rate(self.stepper.optimizer_D, factor)
         real_A = batch.real_A.to(self.device, non_blocking=True)
         real_B = batch.real_B.to(self.device, non_blocking=True)
         self.meter.update(self.stepper.step(real_A, real_B))
