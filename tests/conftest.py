@@ -38,3 +38,13 @@ def make_images(picture: Callable[..., Image.Image]) -> MakeImages:
         return paths
 
     return make
+
+
+@pytest.fixture
+def dataroot(tmp_path: Path, make_images: MakeImages) -> Path:
+    """A data folder with all four parts, A and B of different counts."""
+    for seed, (folder, count) in enumerate(
+        (("trainA", 5), ("trainB", 7), ("testA", 2), ("testB", 2))
+    ):
+        make_images(tmp_path / "data" / folder, count, size=(52, 44), seed=seed)
+    return tmp_path / "data"

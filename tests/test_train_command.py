@@ -4,56 +4,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-ROOT = Path(__file__).resolve().parents[1]
-
-# The smallest run that has every part: a pool that fills, dropout's random state, an average.
-TINY = [
-    "--preset=classic",
-    "--generator=resnet(blocks=1, dropout=True)",
-    "--discriminator=patch(layers=1)",
-    *("--ngf=4", "--ndf=4", "--load_size=40", "--crop_size=32", "--pool_size=3", "--ema=0.9"),
-    *("--monitor=none", "--device=cpu", "--print_every=4", "--preview_every=1000"),
-]
-
-
-@pytest.fixture
-def dataroot(tmp_path: Path) -> Path:
-    random = np.random.default_rng(0)
-    for folder, count in (("trainA", 5), ("trainB", 7), ("testA", 2), ("testB", 2)):
-        (tmp_path / "data" / folder).mkdir(parents=True)
-        for index in range(count):
-            levels = random.integers(0, 256, (44, 52, 3), dtype=np.uint8)
-            Image.fromarray(levels).save(tmp_path / "data" / folder / f"{index}.png")
-    return tmp_path / "data"
-
-
-def train(tmp_path: Path, *options: str, popen: bool = False, **keywords):
-    command = [sys.executable, str(ROOT / "train.py"), f"--checkpoints_dir={tmp_path / 'runs'}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    keywords = {"text": True, "cwd": tmp_path, "env": environment, **keywords}
-    if popen:
-        return subprocess.Popen(
-            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords
-        )
-    return subprocess.run([*command, *options], capture_output=True, timeout=300, **keywords)
-
-
-def wait_for(path: Path, process: subprocess.Popen, *, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, f"{path} did not appear"
-        time.sleep(0.02)
-
+from running import TINY, train, wait_for
 
 def state(tmp_path: Path, name: str = "run"):
     return torch.load(tmp_path / "runs" / name / "state.pt", weights_only=True)
@@ -172,7 +128,7 @@ def test_a_file_that_breaks_in_mid_run_is_named_once_and_skipped(dataroot, tmp_p
     options = [f"--dataroot={dataroot}", "--name=run", "--steps=100000", "--num_threads=0", *TINY]
     process = train(tmp_path, *options, popen=True)
     wait_for(tmp_path / "runs" / "run" / "metrics.jsonl", process)
-    (dataroot / "trainA" / "3.png").write_bytes(b"gone")
+    (dataroot / "trainA" / "003.png").write_bytes(b"gone")
     metrics = tmp_path / "runs" / "run" / "metrics.jsonl"
     lines = len(metrics.read_text().splitlines())
     deadline = time.monotonic() + 120
@@ -182,7 +138,7 @@ def test_a_file_that_breaks_in_mid_run_is_named_once_and_skipped(dataroot, tmp_p
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert output.count("3.png (not an image)") == 1
+    assert output.count("003.png (not an image)") == 1
 
 
 BAD_COMMANDS = {

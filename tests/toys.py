@@ -61,7 +61,7 @@ def levels(image: Image.Image | Path) -> np.ndarray:
 
 
 def make_run(root: Path) -> Path:
-    """A run whose G_AB brightens by 3 levels whose G_BA darkens by 5, with root/data for its data."""
+    """A run on root/data whose G_AB brightens by 3 levels, and whose G_BA darkens by 5."""
     folder = root / "checkpoints" / "demo"
     folder.mkdir(parents=True)
     settings = check(

@@ -71,7 +71,9 @@ def build_model(settings: TrainSettings, *, trusted: bool = True) -> CycleGAN:
         )
     for network in networks.values():
         initialize(network, init_type=settings.init_type, gain=settings.init_gain)
-    with_identity = any(settings.slot("identity", domain) != "none" for domain in "AB")
+    with_identity = any(
+        spec.parse(settings.slot("identity", domain), slot="identity") for domain in "AB"
+    )
     return CycleGAN(**networks, with_identity=with_identity)
 
 

@@ -30,7 +30,7 @@ class Translation:
 
     def run(self) -> int:
         if self.settings.input is not None:
-            self._translate_input(self.settings.input.expanduser())
+            self._translate_input(self.settings.input)
         else:
             self._translate_test_images()
         return self._summary()
@@ -40,7 +40,7 @@ class Translation:
         place = source.resolve()
         title = place.name if place.is_dir() else place.stem
         output = self.settings.output or self._results() / f"{title}_{direction}"
-        jobs = find_jobs(source, output.expanduser())[: self.settings.max_dataset_size]
+        jobs = find_jobs(source, output)[: self.settings.max_dataset_size]
         self._translate(self._load(direction), jobs)
         self.where = output
 
@@ -49,7 +49,7 @@ class Translation:
         if self.settings.weights is not None:
             raise UserError("--weights needs --input: a single generator has no test images")
         run = self._run()
-        self.where = (self.settings.output or self._results() / "images").expanduser()
+        self.where = self.settings.output or self._results() / "images"
         directions: list[Direction] = ["AtoB", "BtoA"]
         wanted = [self.settings.direction] if self.settings.direction else directions
         folders = {d: domain_folder(run, "test", d[0]) for d in wanted}

@@ -1,0 +1,37 @@
+"""Runs the real train.py as a process of its own."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# The smallest run that has every part: a pool that fills, dropout's random state, an average.
+TINY = [
+    "--preset=classic",
+    "--generator=resnet(blocks=1, dropout=True)",
+    "--discriminator=patch(layers=1)",
+    *("--ngf=4", "--ndf=4", "--load_size=40", "--crop_size=32", "--pool_size=3", "--ema=0.9"),
+    *("--monitor=none", "--device=cpu", "--print_every=4", "--preview_every=1000"),
+]
+
+
+def train(tmp_path: Path, *options: str, popen: bool = False, **keywords):
+    command = [sys.executable, str(ROOT / "train.py"), f"--checkpoints_dir={tmp_path / 'runs'}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    keywords = {"text": True, "cwd": tmp_path, "env": environment, **keywords}
+    if popen:
+        return subprocess.Popen(
+            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords
+        )
+    return subprocess.run([*command, *options], capture_output=True, timeout=300, **keywords)
+
+
+def wait_for(path: Path, process: subprocess.Popen, *, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.02)
