@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from cyclegan.settings import TrainSettings, check
 from cyclegan.training.model import build_model
-from cyclegan.training.optim import set_learning_rate
 from cyclegan.training.step import Stepper
 
 BLOCKS = 2
@@ -201,7 +200,7 @@ def test_a_second_step_at_another_learning_rate_equals_it_too() -> None:
     stepper.step(*images(0, 1))
     reference.step(*images(0, 1), lr=2e-4)
     for optimizer in (stepper.optimizer_G, stepper.optimizer_D):
-        set_learning_rate(optimizer, 5e-5)
+        optimizer.param_groups[0]["lr"] = 5e-5
     ours, theirs = stepper.step(*images(1, 1)), reference.step(*images(1, 1), lr=5e-5)
     assert_same_losses(ours, theirs)
     assert_equal(stepper, reference)

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from cyclegan import checkpoint, spec
 from cyclegan.errors import UserError
 from cyclegan.networks import DISCRIMINATORS, GENERATORS
-from cyclegan.networks.layers import INITS, NORMS, conv_bias, count_parameters, initialize
+from cyclegan.networks.layers import (
+    DETAIL_GAIN,
+    INITS,
+    NORMS,
+    conv_bias,
+    count_parameters,
+    detail,
+    initialize,
+)
 from cyclegan.networks.patchgan import PatchDiscriminator
 from cyclegan.networks.resnet import ResnetGenerator
 
@@ -86,12 +94,13 @@ def test_a_network_saved_and_loaded_gives_the_same_output(
     assert torch.equal(other(images), network(images))
 
 
-@pytest.mark.parametrize("name", GENERATORS)
-def test_a_generator_refuses_an_option_that_makes_no_network(name: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [*(f"{name}(channels=0)" for name in GENERATORS), "resnet(residual=no)", "resnet(dropout=0.5)"],
+)
+def test_a_generator_refuses_an_option_that_makes_no_network(text: str) -> None:
     with pytest.raises(UserError, match="--generator"):
-        spec.build(
-            spec.parse_one(f"{name}(channels=0)", slot="generator"), GENERATORS, slot="generator"
-        )
+        spec.build(spec.parse_one(text, slot="generator"), GENERATORS, slot="generator")
 
 
 @pytest.mark.parametrize(
@@ -251,6 +260,31 @@ def test_a_plain_generator_does_not_start_as_the_identity() -> None:
     initialize(network)
     images = noise(1, 3, 16, 16)
     assert not torch.allclose(network(images), images, atol=0.1)
+
+
+def test_detail_by_hand() -> None:
+    image = torch.tensor([[[[1.0, 2.0, 6.0]]]])
+    # Means over three pixels, two at the ends: 1.5, 3, 4.
+    assert torch.allclose(detail(image, 3) / DETAIL_GAIN, torch.tensor([[[[-0.5, -1.0, 2.0]]]]))
+    assert detail(image, 0) is image
+
+
+@pytest.mark.parametrize("part", ["edsr", "patch"])
+@pytest.mark.parametrize("size", ["-3", "4", "2.5"])
+def test_a_highpass_that_is_not_odd_is_refused(part: str, size: str) -> None:
+    slot = "generator" if part == "edsr" else "discriminator"
+    with pytest.raises(UserError, match=f"--{slot}: {part} cannot be made: highpass"):
+        spec.build(spec.parse_one(f"{part}(highpass={size})", slot=slot), TABLES[slot], slot=slot)
+
+
+def test_with_a_highpass_the_discriminator_does_not_see_the_colour() -> None:
+    torch.manual_seed(0)
+    images = noise(1, 3, 32, 32)
+    for highpass, same in ((0, False), (5, True)):
+        network = PatchDiscriminator(2, norm="none", highpass=highpass)
+        initialize(network, gain=0.2)
+        shifted = network(images + torch.tensor([0.3, -0.2, 0.1])[:, None, None])
+        assert torch.allclose(shifted, network(images), atol=1e-5) is same
 
 
 def test_resize_convolution_leaves_no_checkerboard_on_a_flat_field() -> None:

@@ -65,7 +65,8 @@ DETAIL_GAIN = 8.0
 
 def detail(image: Tensor, size: int) -> Tensor:
     """The image less its mean over `size` x `size` pixels round each (fewer at the border), brought
-    to a deviation of about 1; with size 0, the image itself."""
+    to a deviation of about 1; with size 0, the image itself.
+    """
     if size == 0:
         return image
     mean = functional.avg_pool2d(image, size, 1, size // 2, count_include_pad=False)
@@ -73,8 +74,8 @@ def detail(image: Tensor, size: int) -> Tensor:
 
 
 def check_highpass(size: int) -> int:
-    if size < 0 or (size and size % 2 == 0):
-        raise ValueError(f"highpass={size} must be odd, or 0")
+    if size < 0 or (size and size % 2 != 1):
+        raise ValueError(f"highpass={size} must be an odd number, or 0")
     return size
 
 

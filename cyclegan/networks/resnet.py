@@ -40,6 +40,8 @@ class ResnetGenerator(nn.Module):
             raise ValueError(f"upsample={upsample} is unknown; known: deconv, resize")
         if channels < 1 or blocks < 0 or not 0 <= downs <= 5:
             raise ValueError("channels must be at least 1, blocks at least 0, downs 0 to 5")
+        if not (isinstance(dropout, bool) and isinstance(residual, bool)):
+            raise ValueError("dropout and residual must be true or false")
         self.multiple = 2**downs
         layers = [*_head(channels, norm)]
         for _ in range(downs):

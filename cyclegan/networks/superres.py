@@ -1,5 +1,6 @@
 """Generators for restoration: no norm layers, since absolute values matter, and the output is the
-input plus a correction."""
+input plus a correction.
+"""
 
 from torch import Tensor, nn
 from torch.nn import functional

@@ -1,6 +1,7 @@
 """The run: from settings to a trained, saved and measured pair of generators."""
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -224,10 +225,9 @@ class Trainer:
     def _stopped(self, signal: int) -> int:
         """Saves, says how to go on, and gives the exit status that shells expect of a signal."""
         self._save("latest")
-        command = f"python train.py --name {self.settings.name} --continue_train"
-        if self.settings.checkpoints_dir != TrainSettings.model_fields["checkpoints_dir"].default:
-            command += f" --checkpoints_dir {self.settings.checkpoints_dir}"
-        self.console.say(f"stopped and saved at step {self.saved_step}; go on with: {command}")
+        if self.saved_step == self.progress.step:
+            command = command_to_continue(self.settings)
+            self.console.say(f"stopped and saved at step {self.saved_step}; go on with: {command}")
         return 128 + signal
 
     def _finished(self) -> int:
@@ -244,6 +244,16 @@ class Trainer:
         say(f"done: weights, previews and curves are in {path} (open {path / 'index.html'})")
         say(f"translate with: python test.py --name {self.settings.name} --input FOLDER")
         return 0
+
+
+def command_to_continue(settings: TrainSettings) -> str:
+    """Quoted for the shell; the run's own settings hold everything else."""
+    words = ["python", "train.py", "--name", str(settings.name), "--continue_train"]
+    if settings.checkpoints_dir != TrainSettings.model_fields["checkpoints_dir"].default:
+        words += ["--checkpoints_dir", str(settings.checkpoints_dir)]
+    if settings.trust_imports:
+        words.append("--trust_imports")
+    return shlex.join(words)
 
 
 def device_line(device: torch.device, *, preset: str) -> str:

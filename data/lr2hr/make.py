@@ -43,7 +43,7 @@ PHOTOS = [
         "coffee",
         data.coffee,
         "CC0, Rachel Michetti",
-        {"trainA": (0, 0, 344, 400), "test": (344, 0, 600, 400)},
+        {"trainB": (0, 0, 344, 400), "test": (344, 0, 600, 400)},
     ),
     Photo(
         "rocket",
@@ -62,7 +62,7 @@ PHOTOS = [
         "china",
         lambda: load_sample_image("china.jpg"),
         "CC BY 2.0, danielbuechele",
-        {"trainB": (0, 0, 640, 427)},
+        {"trainA": (0, 0, 640, 427)},
     ),
     Photo("chelsea", data.chelsea, "CC0, Stefan van der Walt", {"test": (0, 22, 451, 278)}),
 ]
