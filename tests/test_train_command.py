@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from running import TINY, train, wait_for
+
 
 def state(tmp_path: Path, name: str = "run"):
     return torch.load(tmp_path / "runs" / name / "state.pt", weights_only=True)
@@ -51,9 +53,7 @@ def test_a_run_leaves_weights_logs_previews_and_a_page(dataroot, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_killed_in_the_middle_and_resumed_equals_the_uninterrupted_run(
-    dataroot, tmp_path, workers
-):
+def test_killed_in_the_middle_and_resumed_equals_the_uninterrupted_run(dataroot, tmp_path, workers):
     """SIGKILL falls in the middle of an epoch of 4 batches; the run is 3 epochs and a bit."""
     options = [f"--dataroot={dataroot}", "--batch_size=2", "--steps=14", *TINY]
     whole = train(tmp_path, "--name=whole", "--num_threads=0", *options)

@@ -24,17 +24,15 @@ class UnreadableImage(ValueError):
 
 
 def read_image(path: Path) -> Image.Image:
-    """The file as 8-bit RGB, upright.
+    """The file as `to_rgb` makes it; of an animation, the first picture.
 
-    The EXIF orientation is applied; gray becomes RGB; transparency is laid on white; 16-bit and
-    float images are scaled, not clipped; of an animation, the first picture. Raises
-    UnreadableImage for anything that does not decode to the end.
+    Raises UnreadableImage for anything that does not decode to the end.
     """
     # On a damaged file a decoder may raise anything.
     try:
         with _open(path) as file:
             file.load()
-            return _to_rgb(ImageOps.exif_transpose(file))
+            return to_rgb(file)
     except Exception as error:
         raise UnreadableImage(_reason(error, path)) from None
 
@@ -49,6 +47,21 @@ def image_size(path: Path) -> tuple[int, int]:
             return (file.height, file.width) if turned else file.size
     except Exception as error:
         raise UnreadableImage(_reason(error, path)) from None
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB, upright: the EXIF orientation is applied, gray becomes RGB, transparency is laid
+    on white, 16-bit and float images are scaled, not clipped.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "I" or image.mode.startswith("I;16") or image.mode == "F":
+        image = Image.fromarray(_to_levels(image))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        # Colour under full transparency is leftovers that nobody was meant to see.
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
 
 
 def save_image(image: Image.Image, path: Path) -> None:
@@ -86,17 +99,6 @@ def _open(path: Path) -> Iterator[Image.Image]:
         warnings.simplefilter("ignore")
         with Image.open(path) as file:
             yield file
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "I" or image.mode.startswith("I;16") or image.mode == "F":
-        image = Image.fromarray(_to_levels(image))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        # Colour under full transparency is leftovers that nobody was meant to see.
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
 
 
 def _to_levels(image: Image.Image) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from cyclegan import spec
@@ -25,7 +26,13 @@ class Slot:
     """
 
     def __init__(
-        self, expression: str, table: spec.Table, *, slot: str, trusted: bool = True
+        self,
+        expression: str,
+        table: spec.Table,
+        *,
+        slot: str,
+        trusted: bool = True,
+        device: torch.device | None = None,
     ) -> None:
         self.slot = slot
         self.losses = [
@@ -36,7 +43,7 @@ class Slot:
         ]
         for part in self.losses:
             if isinstance(part.loss, nn.Module):
-                part.loss.requires_grad_(False).eval()
+                part.loss.requires_grad_(False).eval().to(device)
 
     def __bool__(self) -> bool:
         return bool(self.losses)

@@ -40,7 +40,7 @@ input[type=range] {{ width: min(100%, 560px); }}
 </body></html>
 """
 
-_PREVIEWS = """<p>Columns: real A, translated to B, back to A; real B, translated to A, back to B.</p>
+_PREVIEWS = """<p>From the left: real A, translated to B, back to A; real B, to A, back to B.</p>
 <p><input type="range" id="when" min="0" max="{last}" value="{last}" aria-label="step">
 <output id="step">{name}</output></p>
 <p><img id="preview" src="previews/{name}" alt="preview"></p>

@@ -2,7 +2,7 @@
 input plus a correction.
 """
 
-from torch import Tensor, nn
+from torch import Tensor, nn, tensor
 from torch.nn import functional
 
 from cyclegan.networks.layers import check_highpass, detail
@@ -37,6 +37,8 @@ class EDSRGenerator(nn.Module):
         self.enlarge = nn.Upsample(scale_factor=fold, mode="bilinear")
         self.fine = _conv(channels, channels // 2)
         self.correction = _conv(channels // 2, 3)
+        # A buffer, so that a weight file alone tells how the network was trained.
+        self.register_buffer("highpass_side", tensor(highpass) if highpass else None)
 
     def forward(self, image: Tensor) -> Tensor:
         folded = functional.pixel_unshuffle(detail(image, self.highpass), self.fold)

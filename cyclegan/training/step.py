@@ -1,5 +1,7 @@
 """One training step: the generators learn, then the discriminators."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -19,18 +21,19 @@ class Stepper:
 
     def __init__(self, model: CycleGAN, settings: TrainSettings, *, trusted: bool = True) -> None:
         self.model = model
+        common: dict[str, Any] = {"trusted": trusted, "device": next(model.parameters()).device}
         self.adversarial = Slot(
-            settings.adversarial, ADVERSARIAL_LOSSES, slot="adversarial", trusted=trusted
+            settings.adversarial, ADVERSARIAL_LOSSES, slot="adversarial", **common
         )
-        if not self.adversarial:
-            raise UserError("--adversarial none: the discriminators would learn nothing; name one")
+        check_game(self.adversarial)
         self.cycle, self.identity, self.content = (
-            {domain: _image_slot(settings, slot, domain, trusted) for domain in "AB"}
+            {
+                domain: Slot(settings.slot(slot, domain), IMAGE_LOSSES, slot=slot, **common)
+                for domain in "AB"
+            }
             for slot in ("cycle", "identity", "content")
         )
-        self.optimizer_G = adam(
-            model.generators.parameters(), lr=settings.lr, beta1=settings.beta1
-        )
+        self.optimizer_G = adam(model.generators.parameters(), lr=settings.lr, beta1=settings.beta1)
         self.optimizer_D = adam(
             model.discriminators.parameters(),
             lr=settings.lr if settings.lr_D is None else settings.lr_D,
@@ -99,5 +102,13 @@ def minimize(optimizer: torch.optim.Optimizer, losses: Losses) -> Losses:
     return {name: value.detach() for name, value in losses.items()}
 
 
-def _image_slot(settings: TrainSettings, slot: str, domain: str, trusted: bool) -> Slot:
-    return Slot(settings.slot(slot, domain), IMAGE_LOSSES, slot=slot, trusted=trusted)
+def check_game(adversarial: Slot) -> None:
+    """Raises UserError where the discriminators would have nothing to learn by."""
+    if not adversarial:
+        raise UserError("--adversarial none: the discriminators would learn nothing; name one")
+    for part in adversarial.losses:
+        if not (hasattr(part.loss, "generator") and hasattr(part.loss, "discriminator")):
+            raise UserError(
+                f"--adversarial {part.label} is an image loss, not a game: it has no "
+                "generator(D, fake, real) and discriminator(D, fake, real)"
+            )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cyclegan import checkpoint, spec
 from cyclegan.command_line import run_settings
-from cyclegan.data.images import read_image, to_image, to_tensor
+from cyclegan.data.images import read_image, to_image, to_rgb, to_tensor
 from cyclegan.networks import GENERATORS
 from cyclegan.networks.infer import generator_expression
 from cyclegan.settings import SETTINGS_FILE, Direction, TrainSettings, resolve_device
@@ -81,7 +81,7 @@ class Translator:
         """One image, or the path of one, to its translation of the same size."""
         if not isinstance(image, Image.Image):
             image = read_image(Path(image))
-        return self.batch([image.convert("RGB")])[0]
+        return self.batch([to_rgb(image)])[0]
 
     def batch(self, images: Sequence[Image.Image]) -> list[Image.Image]:
         """RGB images of one size, translated together."""

@@ -113,9 +113,9 @@ def degrade(tile: Image.Image, rng: np.random.Generator) -> Image.Image:
     blurred = tile.filter(ImageFilter.GaussianBlur(rng.uniform(0.8, 1.2)))
     small = blurred.resize((tile.width // SCALE, tile.height // SCALE), Image.Resampling.BICUBIC)
     levels = np.asarray(small, dtype=np.float64)
-    noisy = levels + rng.normal(0, rng.uniform(2, 4), levels.shape)
+    noisy = levels + rng.normal(0, rng.uniform(1, 2), levels.shape)
     buffer = BytesIO()
-    quality = int(rng.integers(60, 81))
+    quality = int(rng.integers(80, 91))
     Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8)).save(
         buffer, "JPEG", quality=quality
     )
