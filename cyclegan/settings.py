@@ -94,6 +94,7 @@ class TrainSettings(Settings):
     serial_batches: bool = Field(False, description="take images in order, A and B in step")
 
     generator: str = Field("resnet(blocks=9)", description="network of both generators")
+    generator_BA: str | None = Field(None, description="network of G_BA, where another than G_AB's")
     discriminator: str = Field("patch(layers=3)", description="network of both discriminators")
     ngf: int = Field(64, ge=1, description="width of the generators")
     ndf: int = Field(64, ge=1, description="width of the discriminators")
@@ -163,6 +164,10 @@ class TrainSettings(Settings):
         own: str | None = getattr(self, f"{slot}_{domain}")
         common: str = getattr(self, slot)
         return common if own is None else own
+
+    def generator_of(self, name: str) -> str:
+        """The expression of G_AB or G_BA."""
+        return self.generator_BA if name == "G_BA" and self.generator_BA else self.generator
 
     @property
     def run_dir(self) -> Path:

@@ -31,12 +31,13 @@ def _edsr(weights: Mapping[str, Tensor]) -> dict[str, object] | None:
     head = weights.get("head.weight")
     if head is None or head.ndim != 4 or "fine.weight" not in weights:
         return None
-    side = weights.get("highpass_side")
+    side, factor = weights.get("highpass_side"), weights.get("reduce_factor")
     return {
         "channels": head.shape[0],
         "blocks": sum(bool(_EDSR_BLOCK.fullmatch(key)) for key in weights),
         "fold": math.isqrt(head.shape[1] // 3),
         "highpass": 0 if side is None else int(side),
+        "reduce": 1 if factor is None else int(factor),
     }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrize import is_parametrized
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "instance": nn.InstanceNorm2d,
@@ -44,7 +45,7 @@ def initialize(network: nn.Module, *, init_type: str = "normal", gain: float = 0
     draw = INITS[init_type]
     for module in network.modules():
         if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
-            draw(module.weight, gain)
+            draw(_stored_weight(module), gain)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
@@ -53,6 +54,13 @@ def initialize(network: nn.Module, *, init_type: str = "normal", gain: float = 0
     correction = getattr(network, "correction", None)
     if isinstance(correction, nn.Conv2d):
         nn.init.zeros_(correction.weight)
+
+
+def _stored_weight(module: nn.Module) -> Tensor:
+    """The weight as it is stored: under spectral norm, `module.weight` is made of it each time."""
+    if is_parametrized(module, "weight"):
+        return module.parametrizations.weight.original  # type: ignore[union-attr, return-value]
+    return module.weight  # type: ignore[return-value]
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -2,7 +2,10 @@
 input plus a correction.
 """
 
-from torch import Tensor, nn, tensor
+import math
+
+import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from cyclegan.networks.layers import check_highpass, detail
@@ -22,29 +25,47 @@ class EDSRGenerator(nn.Module):
         fold: how many pixels a side are folded into channels before the first layer; 1 for none.
         highpass: side in pixels of a mean that is taken off what the layers see, or 0. Colours and
             light then pass unseen and unchanged, and the layers learn detail from the first step.
+        reduce: by how much the image is first reduced and enlarged again. A generator into a
+            low-resolution domain then begins as a loss of detail rather than as the identity, and
+            cannot hide in its output the detail that its partner is to find again.
     """
 
+    highpass_side: Tensor | None
+    reduce_factor: Tensor | None
+
     def __init__(
-        self, channels: int = 64, *, blocks: int = 8, fold: int = 2, highpass: int = 0
+        self,
+        channels: int = 64,
+        *,
+        blocks: int = 8,
+        fold: int = 2,
+        highpass: int = 0,
+        reduce: int = 1,
     ) -> None:
         super().__init__()
         self.highpass = check_highpass(highpass)
-        if channels < 2 or blocks < 0 or fold < 1:
-            raise ValueError("channels must be at least 2, blocks at least 0, fold at least 1")
-        self.multiple = self.fold = fold
+        if channels < 2 or blocks < 0 or fold < 1 or reduce < 1:
+            raise ValueError("channels must be at least 2, blocks 0, fold and reduce 1")
+        self.multiple, self.fold, self.reduce = math.lcm(fold, reduce), fold, reduce
         self.head = _conv(3 * fold**2, channels)
         self.body = nn.Sequential(*(EDSRBlock(channels) for _ in range(blocks)))
         self.enlarge = nn.Upsample(scale_factor=fold, mode="bilinear")
-        self.fine = _conv(channels, channels // 2)
+        self.fine = _conv(channels + 3, channels // 2)
         self.correction = _conv(channels // 2, 3)
-        # A buffer, so that a weight file alone tells how the network was trained.
-        self.register_buffer("highpass_side", tensor(highpass) if highpass else None)
+        # Buffers, so that a weight file alone tells how the network was trained.
+        self.register_buffer("highpass_side", torch.tensor(highpass) if highpass else None)
+        self.register_buffer("reduce_factor", torch.tensor(reduce) if reduce > 1 else None)
 
     def forward(self, image: Tensor) -> Tensor:
-        folded = functional.pixel_unshuffle(detail(image, self.highpass), self.fold)
-        features = self.head(folded)
+        if self.reduce > 1:
+            small = functional.avg_pool2d(image, self.reduce)
+            image = functional.interpolate(small, scale_factor=self.reduce, mode="bilinear")
+        seen = detail(image, self.highpass)
+        features = self.head(functional.pixel_unshuffle(seen, self.fold))
         features = self.enlarge(features + self.body(features))
-        output: Tensor = image + self.correction(functional.leaky_relu(self.fine(features), 0.2))
+        # The pixels themselves once more: from enlarged features alone, fine detail comes in dots.
+        features = functional.leaky_relu(self.fine(torch.cat([features, seen], dim=1)), 0.2)
+        output: Tensor = image + self.correction(features)
         return output
 
 

@@ -29,7 +29,7 @@ class CycleGAN(nn.Module):
     """Both directions at once (Zhu et al., 2017, fig. 3).
 
     Args:
-        with_identity: also pass each image through the generator into its own domain.
+        identity: the domains whose images also pass through the generator into that domain.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class CycleGAN(nn.Module):
         G_BA: nn.Module,
         D_A: nn.Module,
         D_B: nn.Module,
-        with_identity: bool,
+        identity: str,
     ) -> None:
         super().__init__()
         self.generators = nn.ModuleDict({"G_AB": G_AB, "G_BA": G_BA})
         self.discriminators = nn.ModuleDict({"D_A": D_A, "D_B": D_B})
-        self.with_identity = with_identity
+        self.identity = identity
 
     def forward(self, real_A: Tensor, real_B: Tensor) -> Images:
         G_AB, G_BA = self.generators["G_AB"], self.generators["G_BA"]
@@ -56,8 +56,8 @@ class CycleGAN(nn.Module):
             fake_B=fake_B,
             rec_A=G_BA(fake_B),
             rec_B=G_AB(fake_A),
-            idt_A=G_BA(real_A) if self.with_identity else None,
-            idt_B=G_AB(real_B) if self.with_identity else None,
+            idt_A=G_BA(real_A) if "A" in self.identity else None,
+            idt_B=G_AB(real_B) if "B" in self.identity else None,
         )
 
 
@@ -71,16 +71,15 @@ def build_model(settings: TrainSettings, *, trusted: bool = True) -> CycleGAN:
         )
     for network in networks.values():
         initialize(network, init_type=settings.init_type, gain=settings.init_gain)
-    with_identity = any(
-        spec.parse(settings.slot("identity", domain), slot="identity") for domain in "AB"
-    )
-    return CycleGAN(**networks, with_identity=with_identity)
+    # A pass that no loss looks at is not made.
+    identity = [d for d in "AB" if spec.parse(settings.slot("identity", d), slot="identity")]
+    return CycleGAN(**networks, identity="".join(identity))
 
 
 def build_generator(settings: TrainSettings, name: str, *, trusted: bool = True) -> nn.Module:
     """One generator, G_AB or G_BA, not yet initialized."""
     assert name in ("G_AB", "G_BA")
-    term = spec.parse_one(settings.generator, slot="generator")
+    term = spec.parse_one(settings.generator_of(name), slot="generator")
     network: nn.Module = spec.build(
         term, GENERATORS, slot="generator", trusted=trusted, channels=settings.ngf
     )

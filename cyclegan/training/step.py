@@ -72,8 +72,9 @@ class Stepper:
             **self.content["A"].image_losses("content_A", images.fake_A, real_B),
             **self.content["B"].image_losses("content_B", images.fake_B, real_A),
         }
-        if images.idt_A is not None and images.idt_B is not None:
+        if images.idt_A is not None:
             losses |= self.identity["A"].image_losses("identity_A", images.idt_A, real_A)
+        if images.idt_B is not None:
             losses |= self.identity["B"].image_losses("identity_B", images.idt_B, real_B)
         return losses
 

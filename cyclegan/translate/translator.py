@@ -13,7 +13,7 @@ from cyclegan.command_line import run_settings
 from cyclegan.data.images import read_image, to_image, to_rgb, to_tensor
 from cyclegan.networks import GENERATORS
 from cyclegan.networks.infer import generator_expression
-from cyclegan.settings import SETTINGS_FILE, Direction, TrainSettings, resolve_device
+from cyclegan.settings import SETTINGS_FILE, Direction, resolve_device
 
 # Reflected borders inside the networks need a few pixels at their narrowest layer.
 _SMALLEST_SIDE = 16
@@ -54,14 +54,18 @@ class Translator:
         name = "G_AB" if direction == "AtoB" else "G_BA"
         weights = checkpoint.weights_path(path, epoch, name)
         settings = run_settings(path)
-        return cls._assemble(weights, _expression(settings), device=device, trusted=trusted)
+        expression = settings.generator_of(name), settings.ngf
+        return cls._assemble(weights, expression, device=device, trusted=trusted)
 
     @classmethod
     def _load_file(cls, path: Path, *, device: str, trusted: bool) -> "Translator":
         beside = path.parent / SETTINGS_FILE
         expression = None
-        if beside.is_file() and "_net_G" in path.name:
-            expression = _expression(run_settings(path.parent))
+        names = {f"net_{classic}.pth": name for name, classic in checkpoint.CLASSIC_NAMES.items()}
+        name = names.get(path.name.partition("_")[2], "")
+        if beside.is_file() and name.startswith("G"):
+            settings = run_settings(path.parent)
+            expression = settings.generator_of(name), settings.ngf
         return cls._assemble(path, expression, device=device, trusted=trusted)
 
     @classmethod
@@ -112,7 +116,3 @@ class Translator:
 
     def _padded(self, side: int) -> int:
         return -(-max(side, _SMALLEST_SIDE, 4 * self.multiple) // self.multiple) * self.multiple
-
-
-def _expression(settings: TrainSettings) -> tuple[str, int]:
-    return settings.generator, settings.ngf
