@@ -59,3 +59,19 @@ def test_weights_of_another_network_are_named_in_one_line(weights: dict, tmp_pat
     with pytest.raises(UserError, match=r"odd\.pth.*--name") as error:
         generator_expression(weights, source=tmp_path / "odd.pth")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "options", ["blocks=2", "fold=1, blocks=0", "highpass=9, reduce=2, fold=4"]
+)
+def test_an_edsr_is_told_from_its_weights_alone(options: str) -> None:
+    def build(expression: str) -> torch.nn.Module:
+        return spec.build(
+            spec.parse_one(expression, slot="generator"), GENERATORS, slot="generator"
+        )
+
+    network = build(f"edsr(channels=6, {options})")
+    twin = build(generator_expression(network.state_dict(), source=Path("G.pth")))
+    twin.load_state_dict(network.state_dict())
+    image = torch.rand(1, 3, 16, 16)
+    assert torch.equal(network(image), twin(image))

@@ -1,0 +1,156 @@
+"""The small parts round the step: schedule, pool, average, meter, previews."""
+
+import pytest
+import torch
+from torch import nn
+
+from cyclegan.settings import TrainSettings, check
+from cyclegan.training.meter import Meter, not_finite
+from cyclegan.training.model import build_model, check_sizes
+from cyclegan.training.optim import Averaged, Schedule, adam, linear_factor, scale_learning_rate
+from cyclegan.training.pool import ImagePool
+from cyclegan.training.previews import Previews
+
+
+def settings(**options) -> TrainSettings:
+    return check(TrainSettings, {"dataroot": "unused", "name": "unused", **options})
+
+
+def test_the_linear_schedule_is_the_published_one():
+    """reference: 5 + 5 epochs; the last epoch still learns."""
+    factors = [linear_factor(epoch, constant=5, decay=5) for epoch in range(10)]
+    assert factors == pytest.approx([1, 1, 1, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+
+
+def test_an_epoch_is_the_tick_and_a_short_last_batch_counts():
+    schedule = Schedule(settings(n_epochs=1, n_epochs_decay=1, batch_size=4), epoch_length=10)
+    assert (schedule.steps_per_epoch, schedule.total_steps) == (3, 6)
+    assert schedule.factor(step=2, position=8) == 1
+    assert schedule.factor(step=3, position=10) == pytest.approx(0.5)
+
+
+def test_with_steps_the_rate_falls_in_the_second_half():
+    schedule = Schedule(settings(steps=4), epoch_length=1000)
+    assert schedule.total_steps == 4
+    factors = [schedule.factor(step=step, position=0) for step in range(4)]
+    assert factors == pytest.approx([1, 1, 2 / 3, 1 / 3])
+
+
+def test_each_optimizer_keeps_its_own_first_rate():
+    optimizer = adam([nn.Parameter(torch.zeros(1))], lr=0.004, beta1=0.5)
+    scale_learning_rate(optimizer, 0.5)
+    scale_learning_rate(optimizer, 0.25)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+    assert optimizer.param_groups[0]["betas"] == (0.5, 0.999)
+
+
+def images(*values: float) -> torch.Tensor:
+    return torch.tensor(values).reshape(-1, 1, 1, 1)
+
+
+def test_a_pool_of_size_0_is_the_identity_without_gradient():
+    batch = images(1.0, 2.0).requires_grad_()
+    out = ImagePool(0, seed=0).query(batch)
+    assert torch.equal(out, batch)
+    assert not out.requires_grad
+
+
+def test_a_pool_returns_its_input_while_it_fills():
+    pool = ImagePool(3, seed=0)
+    assert pool.query(images(1.0, 2.0)).flatten().tolist() == [1.0, 2.0]
+    assert pool.query(images(3.0)).flatten().tolist() == [3.0]
+    assert sorted(image.item() for image in pool.images) == [1.0, 2.0, 3.0]
+
+
+def test_a_full_pool_exchanges_half_of_its_images_and_loses_none():
+    """What goes in comes out once, or stays: nothing is doubled and nothing vanishes."""
+    pool = ImagePool(50, seed=1)
+    pool.query(images(*range(50)))
+    out = [pool.query(images(float(value))).item() for value in range(50, 1050)]
+    stored = [image.item() for image in pool.images]
+    passed = sum(value == given for value, given in zip(out, range(50, 1050), strict=True))
+    assert 430 < passed < 570
+    first_time = list(range(50)) + [v for v, o in zip(range(50, 1050), out, strict=True) if v != o]
+    exchanged = [o for v, o in zip(range(50, 1050), out, strict=True) if v != o]
+    assert sorted(exchanged + stored) == sorted(map(float, first_time))
+
+
+def test_a_pool_goes_on_from_its_saved_state():
+    pool, other = ImagePool(2, seed=0), ImagePool(2, seed=9)
+    pool.query(images(1.0, 2.0, 3.0, 4.0))
+    other.load_state_dict(pool.state_dict(), device=torch.device("cpu"))
+    batch = images(*map(float, range(5, 25)))
+    assert torch.equal(pool.query(batch), other.query(batch))
+
+
+def test_the_average_warms_up_and_then_follows_slowly():
+    """By hand: decays 1/10 and 2/11 of the way, so 0 -> 0.9 -> (2 * 0.9 + 9 * 2) / 11."""
+    networks = nn.ModuleDict({"G": nn.Linear(1, 1, bias=False)})
+    weight = networks["G"].weight
+    nn.init.zeros_(weight)
+    averaged = Averaged(networks, decay=0.999)
+    for value in (1.0, 2.0):
+        nn.init.constant_(weight, value)
+        averaged.update()
+    assert averaged.networks["G"].weight.item() == pytest.approx((2 * 0.9 + 9 * 2) / 11)
+    assert not averaged.networks["G"].weight.requires_grad
+
+
+def test_without_decay_the_average_is_the_network_itself():
+    networks = nn.ModuleDict({"G": nn.Linear(1, 1)})
+    assert Averaged(networks, decay=0).networks is networks
+
+
+def test_the_meter_gives_means_and_starts_over():
+    meter = Meter()
+    for value in (1.0, 2.0, 6.0):
+        meter.update({"cycle_A": torch.tensor(value)})
+    assert meter.read() == {"cycle_A": 3.0}
+    assert meter.read() == {}
+
+
+def test_what_is_not_finite_is_named():
+    assert not_finite({"a": 1.0, "b": float("nan"), "c": float("-inf")}) == ["b", "c"]
+
+
+@pytest.mark.parametrize(("identity", "passes"), [("5*l1", "AB"), ("none", ""), (" None ", "")])
+def test_identity_images_are_made_only_where_a_loss_looks_at_them(identity, passes):
+    small = {"ngf": 2, "ndf": 2, "generator": "resnet(blocks=1)"}
+    assert build_model(settings(identity=identity, **small)).identity == passes
+    assert build_model(settings(identity="none", identity_B="l1", **small)).identity == "B"
+
+
+def test_each_direction_may_have_a_generator_of_its_own():
+    own = settings(generator="resnet(blocks=1)", generator_BA="edsr(blocks=1)", ngf=4, ndf=2)
+    generators = build_model(own).generators
+    assert type(generators["G_AB"]).__name__ == "ResnetGenerator"
+    assert type(generators["G_BA"]).__name__ == "EDSRGenerator"
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ({"crop_size": 62}, "multiple of 4"),
+        ({"crop_size": 64, "discriminator": "patch(layers=5)"}, "needs 96"),
+    ],
+)
+def test_crops_that_do_not_fit_the_networks_are_refused(options, remedy):
+    small = settings(ngf=2, ndf=2, **options)
+    with pytest.raises(ValueError, match=remedy):
+        check_sizes(build_model(small), small)
+
+
+def test_previews_show_images_of_different_sizes_in_one_picture(tmp_path, make_images):
+    make_images(tmp_path / "testA", 2, size=(40, 30))
+    make_images(tmp_path / "testB", 3, size=(64, 90))
+    previews = Previews(settings(dataroot=tmp_path, preprocess="crop", crop_size=16), [], [])
+    assert [image.size for image in previews.images_A] == [(40, 30)] * 2
+    sheet = previews.draw(lambda image: image, lambda image: image)
+    assert sheet.width == 6 * 224
+    assert sheet.height > 3 * 224
+
+
+def test_previews_fall_back_to_training_images(tmp_path, make_images):
+    files = make_images(tmp_path / "trainA", 9)
+    previews = Previews(settings(dataroot=tmp_path, preprocess="crop", crop_size=16), files, files)
+    assert len(previews.images_A) == len(previews.images_B) == 4
