@@ -11,7 +11,8 @@ from torch.nn import functional
 PATCH = 7
 SMALLEST_LEVEL = 16
 DIRECTIONS = 512
-PATCHES_PER_IMAGE = 512
+# The paper's 128 patches an image are for thousands of images; of few images, more are needed.
+FEWEST_PATCHES, MOST_PATCHES, ENOUGH_PATCHES = 128, 512, 8192
 
 # A deviation below this, an eighth of a gray level, is rounding and must not be scaled up.
 FLAT = 1e-3
@@ -33,8 +34,10 @@ def sliced_wasserstein(
     random places in the k-th image of either set where their sizes agree, so that pairs are
     compared like with like.
     """
+    each = ENOUGH_PATCHES // max(len(images), len(references))
+    each = min(max(each, FEWEST_PATCHES), MOST_PATCHES)
     pyramids = [
-        [_patches(image, seed + index) for index, image in enumerate(part)]
+        [_patches(image, each, seed + index) for index, image in enumerate(part)]
         for part in (images, references)
     ]
     levels = min(len(pyramid) for part in pyramids for pyramid in part)
@@ -56,18 +59,18 @@ def laplacian_pyramid(image: Tensor) -> list[Tensor]:
     return [*levels, current[0]]
 
 
-def _patches(image: Tensor, seed: int) -> list[Tensor]:
+def _patches(image: Tensor, count: int, seed: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return [_level_patches(level, generator) for level in laplacian_pyramid(image)]
+    return [_level_patches(level, count, generator) for level in laplacian_pyramid(image)]
 
 
-def _level_patches(level: Tensor, generator: torch.Generator) -> Tensor:
-    """PATCHES_PER_IMAGE x C x 7 x 7, at random places; a level smaller than a patch is extended."""
+def _level_patches(level: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Count x C x 7 x 7, at random places; a level smaller than a patch is extended."""
     down, right = (max(0, PATCH - side) for side in level.shape[-2:])
     level = functional.pad(level, (0, right, 0, down), mode="replicate")
     windows = level.unfold(1, PATCH, 1).unfold(2, PATCH, 1)
-    rows = torch.randint(windows.shape[1], (PATCHES_PER_IMAGE,), generator=generator)
-    columns = torch.randint(windows.shape[2], (PATCHES_PER_IMAGE,), generator=generator)
+    rows = torch.randint(windows.shape[1], (count,), generator=generator)
+    columns = torch.randint(windows.shape[2], (count,), generator=generator)
     return windows[:, rows, columns].transpose(0, 1)
 
 
