@@ -27,13 +27,13 @@ def train_settings(arguments: Sequence[str]) -> TrainSettings:
     """Settings of train.py; raises UserError for a mistake, SystemExit(0) after --help."""
     first = _parse(TrainSettings, arguments)
     chosen = {name: first[name] for name in _given(TrainSettings, arguments)}
-    asked = {**_config_file(first["config"]), **chosen}
+    asked = _over(_config_file(first["config"]), chosen)
     if first["continue_train"]:
         values = _saved_settings(asked)
     else:
         preset = str(asked.get("preset", first["preset"]))
         values = {**options.load_preset(preset), "preset": preset}
-    return _with_name(options.check(TrainSettings, {**values, **asked}))
+    return _with_name(options.check(TrainSettings, _over(values, asked)))
 
 
 def translate_settings(arguments: Sequence[str]) -> TranslateSettings:
@@ -47,6 +47,12 @@ def run_settings(run_dir: Path) -> TrainSettings:
     if not path.is_file():
         raise UserError(_no_run(run_dir))
     return options.check(TrainSettings, options.load_yaml(path))
+
+
+def _over(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
+    """Both, `upper` winning: also where it names in general what `lower` has for one direction."""
+    hidden = {f"{name}_{which}" for name in upper for which in ("A", "B", "BA")}
+    return {**{name: value for name, value in lower.items() if name not in hidden}, **upper}
 
 
 def _config_file(path: Path | None) -> dict[str, Any]:

@@ -165,6 +165,11 @@ class TrainSettings(Settings):
         common: str = getattr(self, slot)
         return common if own is None else own
 
+    def slot_option(self, slot: str, domain: str) -> str:
+        """The option that such an expression came from."""
+        own = f"{slot}_{domain}"
+        return slot if getattr(self, own) is None else own
+
     def generator_of(self, name: str) -> str:
         """The expression of G_AB or G_BA."""
         return self.generator_BA if name == "G_BA" and self.generator_BA else self.generator

@@ -10,6 +10,7 @@ The grammar is a subset of Python, read by Python's own parser and never evaluat
 
 import ast
 import difflib
+import functools
 import importlib
 import inspect
 import sys
@@ -69,8 +70,9 @@ def parse_one(expression: str, *, slot: str) -> Term:
 def build(term: Term, table: Table, *, slot: str, trusted: bool = True, **defaults: Any) -> Any:
     """Makes the object a term names, from its options and those defaults that it accepts.
 
-    With trusted=False (an expression out of somebody's file) only names in the table are built:
-    an import path could run any code on this machine.
+    A function that itself needs arguments, such as torch.nn.functional.l1_loss, is the part, with
+    its options bound. With trusted=False (an expression out of somebody's file) only names in the
+    table are built: an import path could run any code on this machine.
     """
     factory = _find(term.name, table, slot=slot, trusted=trusted)
     accepted = _parameters(factory)
@@ -81,9 +83,11 @@ def build(term: Term, table: Table, *, slot: str, trusted: bool = True, **defaul
                 hint = nearest(option, accepted)
                 raise UserError(f"--{slot}: {term.name} has no option {option}{hint}; {known}")
         defaults = {name: value for name, value in defaults.items() if name in accepted}
+    if _needs_arguments(factory):
+        return functools.partial(factory, **term.options)
     try:
         return factory(**{**defaults, **term.options})
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, SystemExit) as error:
         raise UserError(f"--{slot}: {term.name} cannot be made: {error}") from error
 
 
@@ -188,6 +192,9 @@ def _import(path: str, *, slot: str) -> Callable[..., Any]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise UserError(f"--{slot}: {path} is not there: no module {error.name}") from None
+    except (SyntaxError, SystemExit) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise UserError(f"--{slot}: module {module_name} cannot be imported: {why}") from error
     if not hasattr(module, attribute):
         hint = nearest(attribute, dir(module))
         raise UserError(f"--{slot}: module {module_name} has no {attribute}{hint}")
@@ -195,6 +202,19 @@ def _import(path: str, *, slot: str) -> Callable[..., Any]:
     if not callable(found):
         raise UserError(f"--{slot}: {path} is not a class or function")
     return found  # type: ignore[no-any-return]
+
+
+def _needs_arguments(factory: Callable[..., Any]) -> bool:
+    """Whether it is a function that cannot be called without arguments."""
+    if not inspect.isroutine(factory):
+        return False
+    required = inspect.Parameter.empty
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (ValueError, TypeError):
+        return False
+    return any(p.default is required and p.kind in kinds for p in parameters)
 
 
 def _parameters(factory: Callable[..., Any]) -> list[str] | None:

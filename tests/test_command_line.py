@@ -256,3 +256,15 @@ def test_help_names_every_option(capsys):
     assert caught.value.code == 0
     said = capsys.readouterr().out
     assert all(f"--{option}" in said for option in TrainSettings.model_fields)
+
+
+def test_a_slot_named_in_general_wins_over_the_presets_directions():
+    settings = train_settings(["--dataroot", "x", "--preset", "quick", "--cycle", "7*l1"])
+    assert settings.slot("cycle", "A") == settings.slot("cycle", "B") == "7*l1"
+    assert train_settings(["--dataroot", "x", "--preset", "quick"]).slot("cycle", "A") != "7*l1"
+
+
+def test_a_generator_named_in_general_wins_over_the_presets_second():
+    settings = train_settings(["--dataroot", "x", "--preset", "quick", "--generator", "resnet"])
+    assert settings.generator_of("G_BA") == "resnet"
+    assert settings.lr_D is not None

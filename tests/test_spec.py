@@ -228,3 +228,17 @@ def test_a_registered_name_is_built_without_trust():
 def test_the_nearest_name_is_found_whatever_its_case():
     assert nearest("DIR_a", ["dir_B", "dir_A"]) == " (did you mean dir_A?)"
     assert nearest("qqqq", ["dir_B", "dir_A"]) == ""
+
+
+def test_a_function_of_two_images_is_the_loss_itself():
+    loss = build(parse("torch.nn.functional.l1_loss", slot="cycle")[0], {}, slot="cycle")
+    assert loss(torch.tensor([1.0, 3.0]), torch.zeros(2)) == 2
+
+
+@pytest.mark.parametrize("line", ["raise SystemExit(0)", "def x(:"])
+def test_a_module_that_cannot_be_imported_is_one_line(line, tmp_path, monkeypatch):
+    (tmp_path / "broken_part.py").write_text(line)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_part", raising=False)
+    with pytest.raises(UserError, match="module broken_part cannot be imported"):
+        build(parse("broken_part.Loss", slot="cycle")[0], {}, slot="cycle")

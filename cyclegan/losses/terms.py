@@ -42,6 +42,8 @@ class Slot:
             for term in spec.parse(expression, slot=slot)
         ]
         for part in self.losses:
+            if not callable(part.loss) and not hasattr(part.loss, "generator"):
+                raise UserError(f"--{slot}: {part.label} makes no loss, but {part.loss!r}")
             if isinstance(part.loss, nn.Module):
                 part.loss.requires_grad_(False).eval().to(device)
 

@@ -28,7 +28,12 @@ class Stepper:
         check_game(self.adversarial)
         self.cycle, self.identity, self.content = (
             {
-                domain: Slot(settings.slot(slot, domain), IMAGE_LOSSES, slot=slot, **common)
+                domain: Slot(
+                    settings.slot(slot, domain),
+                    IMAGE_LOSSES,
+                    slot=settings.slot_option(slot, domain),
+                    **common,
+                )
                 for domain in "AB"
             }
             for slot in ("cycle", "identity", "content")

@@ -233,8 +233,11 @@ class Trainer:
     def _finished(self) -> int:
         """Measures the generators on the test images, where there are any."""
         say, path = self.console.say, self.folder.path
+        say("measuring the translations of the test images")
         comparison = compare(self.settings, self._translator("G_AB"))
-        if comparison is not None:
+        if comparison is None:
+            say("there is nothing to measure: no readable testA and testB")
+        else:
             for line in comparison.describe():
                 say(line)
             text = json.dumps({"step": self.progress.step, **comparison.as_dict()}) + "\n"

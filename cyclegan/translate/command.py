@@ -40,6 +40,12 @@ class Translation:
         place = source.resolve()
         title = place.name if place.is_dir() else place.stem
         output = self.settings.output or self._results() / f"{title}_{direction}"
+        if self.settings.overwrite and place in output.resolve().parents:
+            # What lies there may be translations of an earlier call, or pictures of the user's.
+            raise UserError(
+                f"--overwrite could replace originals, as --output {output} lies inside --input: "
+                "choose a folder outside it"
+            )
         jobs = find_jobs(source, output)[: self.settings.max_dataset_size]
         self._translate(self._load(direction), jobs)
         self.where = output
