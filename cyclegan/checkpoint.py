@@ -131,7 +131,8 @@ def _load(path: Path) -> Any:
         except Exception as error:
             reason = type(error).__name__
     raise UserError(
-        f"{path} is damaged or not a checkpoint ({reason}): copy it anew, or use an earlier --epoch"
+        f"{path} is damaged or not a checkpoint ({reason}): "
+        "copy it anew, use an earlier --epoch of test.py, or train anew without --continue_train"
     )
 
 

@@ -153,7 +153,10 @@ def _collector(model: type[AnySettings]) -> Any:
 
 
 def _refuse_unknown(model: type[AnySettings], arguments: Sequence[str]) -> None:
-    for word in arguments:
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        # An empty path would mean the working folder: most often an unset variable of the shell.
+        if not word or (word.startswith("--") and word.endswith("=")):
+            raise UserError(f"{word.rstrip('=') or before} has an empty value: give one")
         option = word.partition("=")[0].lstrip("-").replace("-", "_")
         if not word.startswith("--") or option in model.model_fields or word == "--help":
             continue

@@ -122,7 +122,7 @@ def test_a_mistake_is_answered_with_the_option_the_value_and_the_remedy(words, p
     assert all(part in message for part in parts), message
 
 
-@pytest.mark.parametrize("name", ["a/b", "/a", "a/", "..", ".", "", " ", "a\\b", "a\nb", "a\0b"])
+@pytest.mark.parametrize("name", ["a/b", "/a", "a/", "..", ".", " ", "a\\b", "a\nb", "a\0b"])
 def test_a_name_that_is_not_one_plain_folder_is_refused(name):
     assert "plain name" in refusal("--name", name)
 
@@ -268,3 +268,8 @@ def test_a_generator_named_in_general_wins_over_the_presets_second():
     settings = train_settings(["--dataroot", "x", "--preset", "quick", "--generator", "resnet"])
     assert settings.generator_of("G_BA") == "resnet"
     assert settings.lr_D is not None
+
+
+@pytest.mark.parametrize("words", [["--name", ""], ["--name="]])
+def test_an_empty_value_is_refused_rather_than_taken_for_the_working_folder(words):
+    assert "--name has an empty value" in refusal(*words)

@@ -42,6 +42,8 @@ def find_jobs(source: Path, output: Path) -> list[Job]:
         as_file = output.suffix.lower() in SUFFIXES and not output.is_dir()
         jobs = [Job(source, output if as_file else output / _writable_name(source))]
     elif source.is_dir():
+        if output.is_file():
+            raise UserError(f"--output {output} is a file, but --input a folder: name a folder")
         inside = output.resolve()
         jobs = [
             Job(path, output / path.relative_to(source))
