@@ -63,10 +63,6 @@ def _stored_weight(module: nn.Module) -> Tensor:
     return module.weight  # type: ignore[return-value]
 
 
-def count_parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
 # What is left of a photograph in [-1, 1] without its local mean has a deviation of about 1 / 8.
 DETAIL_GAIN = 8.0
 
