@@ -1,4 +1,4 @@
-"""Losses: values by hand, gradients, and the names their curves carry."""
+"""The game, and slots: weights, schedules, and the names that the curves carry."""
 
 import math
 
@@ -10,8 +10,7 @@ from cyclegan import spec
 from cyclegan.errors import UserError
 from cyclegan.losses import ADVERSARIAL_LOSSES, IMAGE_LOSSES
 from cyclegan.losses.adversarial import CrossEntropy, LeastSquares
-from cyclegan.losses.frequency import LowFrequency
-from cyclegan.losses.terms import Slot
+from cyclegan.losses.terms import Clock, Slot
 from cyclegan.networks.patchgan import PatchDiscriminator
 
 SIDE = 32
@@ -31,40 +30,6 @@ class Logits(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return image
-
-
-@pytest.mark.parametrize("name", IMAGE_LOSSES)
-def test_an_image_loss_is_one_finite_number(name: str) -> None:
-    value = part(name, IMAGE_LOSSES)(images(0), images(1))
-    assert value.shape == ()
-    assert value.isfinite()
-    assert value > 0
-
-
-@pytest.mark.parametrize("name", IMAGE_LOSSES)
-def test_an_image_loss_is_least_for_equal_images(name: str) -> None:
-    loss = part(name, IMAGE_LOSSES)
-    assert loss(images(0), images(0)) < loss(images(0), images(1))
-
-
-@pytest.mark.parametrize("other", [0, 1], ids=["equal images", "different images"])
-@pytest.mark.parametrize("name", IMAGE_LOSSES)
-def test_an_image_loss_has_finite_gradients(name: str, other: int) -> None:
-    image = images(0).requires_grad_()
-    part(name, IMAGE_LOSSES)(image, images(other)).backward()
-    assert image.grad is not None
-    assert image.grad.isfinite().all()
-    assert other == 0 or image.grad.abs().sum() > 0
-
-
-@pytest.mark.parametrize("name", IMAGE_LOSSES)
-def test_an_image_loss_takes_flat_images(name: str) -> None:
-    image = torch.zeros(1, 3, SIDE, SIDE, requires_grad=True)
-    loss = part(name, IMAGE_LOSSES)(image, torch.zeros(1, 3, SIDE, SIDE))
-    loss.backward()
-    assert loss.isfinite()
-    assert image.grad is not None
-    assert image.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
@@ -136,78 +101,86 @@ def test_cross_entropy_agrees_with_torch() -> None:
     )
 
 
-def test_low_frequency_by_hand() -> None:
-    image = torch.tensor([[1.0, 3.0, 0.0, 0.0], [5.0, 7.0, 0.0, 0.0], [0.0] * 4, [1.0, -1.0, 2, 2]])
-    # Averages of the four quarters: 4, 0, 0, 1.
-    loss = LowFrequency(size=2)(image[None, None], torch.zeros(1, 1, 4, 4))
-    assert float(loss) == pytest.approx((4 + 0 + 0 + 1) / 4)
+def pair(value: float) -> tuple[Tensor, Tensor]:
+    """Images that differ by `value` everywhere; the first carries the gradient."""
+    return torch.full((1, 3, 4, 4), value, requires_grad=True), torch.zeros(1, 3, 4, 4)
 
 
-def test_low_frequency_does_not_see_detail() -> None:
-    rows, columns = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
-    checkers = ((rows + columns) % 2 * 2.0 - 1)[None, None]
-    assert float(LowFrequency(size=8)(checkers, torch.zeros_like(checkers))) < 1e-6
-
-
-def test_low_frequency_sees_the_last_rows_and_columns() -> None:
-    image = torch.zeros(1, 1, 3, 3)
-    image[..., 2, 2] = 1.0
-    # Windows of 2x2, 2x1, 1x2 and 1x1 pixels: only the last one differs, by 1.
-    assert float(LowFrequency(size=2)(image, torch.zeros(1, 1, 3, 3))) == pytest.approx(0.25)
-
-
-def test_low_frequency_averages_a_small_image_whole() -> None:
-    image = torch.tensor([[[[1.0, 2.0, 6.0]]]])
-    assert float(LowFrequency(size=8)(image, torch.zeros(1, 1, 1, 3))) == pytest.approx(3.0)
-
-
-@pytest.mark.parametrize("size", ["0", "-1", "2.5", "big"])
-def test_low_frequency_refuses_a_size_that_is_no_count(size: str) -> None:
-    with pytest.raises(UserError, match="--cycle: color cannot be made"):
-        part(f"color(size={size})", IMAGE_LOSSES)
+def plain(values: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float(value.detach()) for name, value in values.items()}
 
 
 def test_a_single_loss_reports_its_weighted_value_under_the_slots_name() -> None:
     slot = Slot("10*l1", IMAGE_LOSSES, slot="cycle")
-    values = slot.image_losses("cycle_A", torch.ones(1, 3, 4, 4), torch.zeros(1, 3, 4, 4))
-    assert values == {"cycle_A": torch.tensor(10.0)}
+    assert plain(slot.image_losses("cycle_A", *pair(1.0))) == {"cycle_A": 10.0}
 
 
 def test_several_losses_report_each_under_its_own_name() -> None:
     slot = Slot("2*l1 + 0.5*l2", IMAGE_LOSSES, slot="cycle")
-    values = slot.image_losses("cycle_A", torch.full((1, 3, 4, 4), 3.0), torch.zeros(1, 3, 4, 4))
-    assert {name: float(value) for name, value in values.items()} == {
-        "cycle_A.l1": 6.0,
-        "cycle_A.l2": 4.5,
-    }
+    values = plain(slot.image_losses("cycle_A", *pair(3.0)))
+    assert values == {"cycle_A.l1": 6.0, "cycle_A.l2": 4.5}
 
 
 def test_the_discriminators_side_leaves_the_weight_out() -> None:
     slot = Slot("3*lsgan", ADVERSARIAL_LOSSES, slot="adversarial")
-    zero = torch.zeros(1, 1, 2, 2)
-    values = slot.evaluate(
-        "D_A", lambda loss: loss.discriminator(Logits(), zero, zero), weighted=False
-    )
-    assert float(values["D_A"]) == 0.5
+    zero = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    values = slot.evaluate("D_A", Logits(), zero, zero, method="discriminator", weighted=False)
+    assert plain(values) == {"D_A": 0.5}
 
 
 def test_none_is_an_empty_slot() -> None:
     slot = Slot("none", IMAGE_LOSSES, slot="identity")
     assert not slot
-    assert slot.image_losses("identity_A", images(0), images(1)) == {}
+    assert slot.image_losses("identity_A", *pair(1.0)) == {}
 
 
 def test_any_pair_loss_of_torch_is_an_image_loss() -> None:
     slot = Slot("torch.nn.HuberLoss(delta=1.0)", IMAGE_LOSSES, slot="cycle")
-    values = slot.image_losses("cycle_A", torch.full((1, 1, 2, 2), 3.0), torch.zeros(1, 1, 2, 2))
-    assert float(values["cycle_A"]) == 2.5
+    assert plain(slot.image_losses("cycle_A", *pair(3.0))) == {"cycle_A": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("progress", "weight"), [(0.0, 6.0), (0.1, 5.0), (0.2, 4.0), (0.4, 2.0), (0.9, 2.0)]
+)
+def test_a_weight_goes_in_a_straight_line_to_where_it_decays(progress, weight) -> None:
+    slot = Slot("6*l1(decay_to=2, over=0.4)", IMAGE_LOSSES, slot="identity")
+    values = slot.image_losses("identity_A", *pair(1.0), Clock(progress=progress))
+    assert plain(values) == {"identity_A": pytest.approx(weight)}
+
+
+def test_a_schedule_leaves_a_losss_own_options_to_it() -> None:
+    slot = Slot("1*torch.nn.HuberLoss(delta=2.0, decay_to=0)", IMAGE_LOSSES, slot="cycle")
+    values = slot.image_losses("cycle_A", *pair(3.0), Clock(progress=0.5))
+    assert plain(values) == {"cycle_A": pytest.approx(0.5 * 2.0 * (3.0 - 1.0))}
+
+
+def test_a_loss_whose_weight_has_decayed_to_nothing_is_not_computed() -> None:
+    slot = Slot("6*l1(decay_to=0, over=0.5)", IMAGE_LOSSES, slot="identity")
+    assert slot.due(Clock(progress=0.4))
+    assert not slot.due(Clock(progress=0.5))
+    assert slot.image_losses("identity_A", *pair(1.0), Clock(progress=0.5)) == {}
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["decay_to=-1", "decay_to=a", "decay_to=true", "decay_to=0, over=0", "decay_to=0, over=2"],
+)
+def test_a_schedule_that_is_none_is_refused(schedule: str) -> None:
+    with pytest.raises(UserError, match=r"--cycle: l1: (decay_to|over)=\S+ must be"):
+        Slot(f"l1({schedule})", IMAGE_LOSSES, slot="cycle")
 
 
 def test_a_loss_that_gives_no_single_number_is_named_in_one_line() -> None:
     slot = Slot("l1(reduction=none)", IMAGE_LOSSES, slot="cycle")
     with pytest.raises(UserError, match="--cycle: l1") as error:
-        slot.image_losses("cycle_A", images(0), images(1))
+        slot.image_losses("cycle_A", *pair(1.0))
     assert "\n" not in str(error.value)
+
+
+def test_a_loss_without_gradient_is_named() -> None:
+    slot = Slot("l1", IMAGE_LOSSES, slot="cycle")
+    with pytest.raises(UserError, match="--cycle: l1 gives a number without gradient"):
+        slot.image_losses("cycle_A", images(0), images(1))
 
 
 def test_a_saved_expression_builds_no_import_path() -> None:

@@ -1,9 +1,13 @@
-"""Losses that look at a part of the spectrum."""
+"""Losses that look at parts of the spectrum, or weigh its parts."""
 
-import operator
-
+import torch
 from torch import Tensor
 from torch.nn import functional
+
+from cyclegan.losses.pixel import blurred, count, difference, number
+
+# Burt and Adelson's kernel, down and across.
+BINOMIAL = (1, 4, 6, 4, 1)
 
 
 class LowFrequency:
@@ -14,11 +18,113 @@ class LowFrequency:
     """
 
     def __init__(self, size: int = 8) -> None:
-        if size < 1:
-            raise ValueError("size must be at least 1")
-        self.size = operator.index(size)
+        self.size = count("size", size)
 
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
         height, width = input.shape[-2:]
         window = (min(self.size, height), min(self.size, width))
         return functional.avg_pool2d(input - target, window, ceil_mode=True).abs().mean()
+
+
+class FocalFrequency:
+    """Focal frequency loss (Jiang, Dai, Wu & Loy, 2021): E w |F(x) - F(y)|^2, F the orthonormal
+    Fourier transform, w = |F(x) - F(y)|^alpha divided by its largest value in the channel.
+
+    The frequencies that are farthest off count most; w takes part in no gradient. NCHW images of
+    one shape and any size; 0 for equal images.
+
+    Args:
+        alpha: how much the farthest stand out; with 0 the loss is the mean squared difference.
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = number("alpha", alpha)
+
+    def __call__(self, input: Tensor, target: Tensor) -> Tensor:
+        spectrum: Tensor = torch.fft.fft2(difference(input, target), norm="ortho")
+        power = spectrum.real.square() + spectrum.imag.square()
+        far = power.detach().sqrt()
+        # Divided before it is raised: a large alpha must not overflow.
+        largest = far.amax(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(far.dtype).tiny)
+        return ((far / largest).pow(self.alpha) * power).mean()
+
+
+class Wavelet:
+    """E |W(x) - W(y)|, the mean absolute difference of all coefficients of an orthonormal Haar
+    transform W (Haar, 1910; Mallat, 1989; as a loss after Huang et al., 2017).
+
+    NCHW images of one shape and any size: odd sides repeat their last pixel at each level, and
+    there are no more levels once a side is 1 px.
+
+    Args:
+        levels: how often the averages are split again.
+        approximation: also compare the averages that are left at the end. Without them only detail
+            counts: edges and texture, not colours and light.
+    """
+
+    def __init__(self, levels: int = 3, approximation: bool = True) -> None:
+        self.levels = count("levels", levels, most=16)
+        if not isinstance(approximation, bool):
+            raise ValueError(f"approximation={approximation} must be true or false")
+        self.approximation = approximation
+
+    def __call__(self, input: Tensor, target: Tensor) -> Tensor:
+        bands = haar(difference(input, target), levels=self.levels)
+        if not self.approximation:
+            bands = bands[:-1]
+        return torch.cat([band.abs().flatten() for band in bands]).mean()
+
+
+class LaplacianPyramid:
+    """sum_j E |L_j(x) - L_j(y)| over the levels of a Laplacian pyramid, the rest included: colours
+    and coarse shapes count as much as detail (Bojanowski et al., 2018; Burt & Adelson, 1983).
+
+    The paper's sum_j 2^(2j) |L_j(x) - L_j(y)|_1 divided by the number of pixels: level j has
+    2^(2j) times fewer of them, so that each level's mean weighs the same. NCHW images of one shape
+    and any size; there are no more levels once a side is under 4 px.
+
+    Args:
+        levels: how often the image is halved, each time leaving a level of detail.
+    """
+
+    def __init__(self, levels: int = 4) -> None:
+        self.levels = count("levels", levels, most=16)
+
+    def __call__(self, input: Tensor, target: Tensor) -> Tensor:
+        # A pyramid is linear: that of the difference is the difference of the pyramids.
+        pyramid = laplacian_pyramid(difference(input, target), levels=self.levels)
+        return torch.stack([level.abs().mean() for level in pyramid]).sum()
+
+
+def haar(image: Tensor, *, levels: int) -> list[Tensor]:
+    """Orthonormal Haar coefficients of NCHW images: of each level, finest first, the three bands
+    of detail (N x 3 x C x h x w: across, down, both), then the averages left (NCHW).
+    """
+    bands = []
+    for _ in range(levels):
+        if min(image.shape[-2:]) < 2:
+            break
+        odd = (0, image.shape[-1] % 2, 0, image.shape[-2] % 2)
+        even = functional.pad(image, odd, mode="replicate")
+        left, right = even[..., 0::2], even[..., 1::2]
+        low, high = left + right, left - right
+        image = (low[..., 0::2, :] + low[..., 1::2, :]) / 2
+        across = (high[..., 0::2, :] + high[..., 1::2, :]) / 2
+        down = (low[..., 0::2, :] - low[..., 1::2, :]) / 2
+        both = (high[..., 0::2, :] - high[..., 1::2, :]) / 2
+        bands.append(torch.stack([across, down, both], dim=1))
+    return [*bands, image]
+
+
+def laplacian_pyramid(image: Tensor, *, levels: int) -> list[Tensor]:
+    """Of NCHW images: differences of successive halvings, finest first, then the rest."""
+    pyramid = []
+    for _ in range(levels):
+        if min(image.shape[-2:]) < 4:
+            break
+        smaller = blurred(image, BINOMIAL)[..., ::2, ::2]
+        spread = torch.zeros_like(image)
+        spread[..., ::2, ::2] = smaller
+        pyramid.append(image - 4 * blurred(spread, BINOMIAL))
+        image = smaller
+    return [*pyramid, image]

@@ -1,7 +1,9 @@
 """A slot's weighted losses, and their values under the names that the curves carry."""
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,12 +12,47 @@ from torch import Tensor, nn
 from cyclegan import spec
 from cyclegan.errors import UserError
 
+# Options of every term, whatever its loss: how its weight changes in the course of the run.
+SCHEDULE_OPTIONS = ("decay_to", "over")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where a run is: steps taken before this one, and which share of the run that is, 0 to 1."""
+
+    step: int = 0
+    progress: float = 0.0
+
+
+START = Clock()
+
 
 @dataclass(frozen=True)
 class WeightedLoss:
+    """A loss whose weight goes from `weight` in a straight line to `decay_to`, over the first
+    share `over` of the run.
+    """
+
     label: str
     weight: float
     loss: Any
+    own: bool = False
+    decay_to: float | None = None
+    over: float = 1.0
+
+    def weight_at(self, progress: float) -> float:
+        if self.decay_to is None:
+            return self.weight
+        done = min(progress / self.over, 1.0)
+        return self.weight + (self.decay_to - self.weight) * done
+
+    @property
+    def every(self) -> int:
+        """A loss may be due only every so many steps; its weight is then so many times larger."""
+        return int(getattr(self.loss, "every", 1))
+
+    def due(self, clock: Clock) -> bool:
+        return clock.step % self.every == 0 and self.weight_at(clock.progress) > 0
 
 
 class Slot:
@@ -36,34 +73,109 @@ class Slot:
     ) -> None:
         self.slot = slot
         self.losses = [
-            WeightedLoss(
-                term.label, term.weight, spec.build(term, table, slot=slot, trusted=trusted)
-            )
+            _weighted(term, table, slot=slot, trusted=trusted)
             for term in spec.parse(expression, slot=slot)
         ]
         for part in self.losses:
             if not callable(part.loss) and not hasattr(part.loss, "generator"):
                 raise UserError(f"--{slot}: {part.label} makes no loss, but {part.loss!r}")
             if isinstance(part.loss, nn.Module):
-                part.loss.requires_grad_(False).eval().to(device)
+                part.loss.to(device)
+                # Some losses learn: the heads of a contrastive one.
+                if not getattr(part.loss, "trainable", False):
+                    part.loss.requires_grad_(False).eval()
 
     def __bool__(self) -> bool:
         return bool(self.losses)
 
-    def image_losses(self, name: str, input: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return self.evaluate(name, lambda loss: loss(input, target))
+    def due(self, clock: Clock) -> bool:
+        """Whether any loss has something to say at this step."""
+        return any(part.due(clock) for part in self.losses)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The losses with something to learn or to keep, by label."""
+        return {
+            part.label: part.loss
+            for part in self.losses
+            if isinstance(part.loss, nn.Module) and getattr(part.loss, "trainable", False)
+        }
+
+    def image_losses(
+        self, name: str, input: Tensor, target: Tensor, clock: Clock = START
+    ) -> dict[str, Tensor]:
+        return self.evaluate(name, input, target, clock=clock)
 
     def evaluate(
-        self, name: str, call: Callable[[Any], Tensor], *, weighted: bool = True
+        self,
+        name: str,
+        *arguments: Any,
+        method: str = "__call__",
+        clock: Clock = START,
+        weighted: bool = True,
     ) -> dict[str, Tensor]:
-        """One scalar a loss; raises UserError where a loss gives anything else."""
+        """One scalar for each loss that is due; raises UserError where a loss gives anything else,
+        or nothing that a network could learn from.
+        """
         values = {}
         for part in self.losses:
-            value = call(part.loss)
-            if not isinstance(value, Tensor) or value.ndim != 0:
-                raise UserError(
-                    f"--{self.slot}: {part.label} gives no single number: use a loss that averages"
-                )
+            if weighted and not part.due(clock):
+                continue
+            value = self._value(part, method, arguments)
             key = name if len(self.losses) == 1 else f"{name}.{part.label}"
-            values[key] = part.weight * value if weighted else value
+            weight = part.weight_at(clock.progress) * part.every
+            values[key] = weight * value if weighted else value
         return values
+
+    def _value(self, part: WeightedLoss, method: str, arguments: tuple[Any, ...]) -> Tensor:
+        try:
+            value = getattr(part.loss, method)(*arguments)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if not part.own:
+                raise
+            raise UserError(f"--{self.slot}: {part.label} failed{_place(error)}") from error
+        if not isinstance(value, Tensor) or value.ndim != 0:
+            what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"
+            raise UserError(
+                f"--{self.slot}: {part.label} gives no single number ({what[:60]}): "
+                "return one tensor without dimensions, as .mean() makes it"
+            )
+        if torch.is_grad_enabled() and not value.requires_grad:
+            raise UserError(
+                f"--{self.slot}: {part.label} gives a number without gradient, which trains "
+                "nothing: compute it from `input` with torch alone, without detach(), item() or "
+                "numpy"
+            )
+        return value
+
+
+def _weighted(term: spec.Term, table: spec.Table, *, slot: str, trusted: bool) -> WeightedLoss:
+    schedule = {name: term.options[name] for name in SCHEDULE_OPTIONS if name in term.options}
+    _check_schedule(schedule, term, slot)
+    rest = {name: value for name, value in term.options.items() if name not in schedule}
+    plain = spec.Term(term.name, term.weight, rest, term.column)
+    loss = spec.build(plain, table, slot=slot, trusted=trusted)
+    every = getattr(loss, "every", 1)
+    if not isinstance(every, int) or every < 1:
+        raise UserError(f"--{slot}: {term.name}: every={every} must be a whole number from 1 up")
+    return WeightedLoss(term.label, term.weight, loss, own=term.name not in table, **schedule)
+
+
+def _check_schedule(schedule: Mapping[str, Any], term: spec.Term, slot: str) -> None:
+    for name, value in schedule.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value < float("inf") or (name == "over" and not 0 < value <= 1):
+            allowed = "a share of the run above 0, up to 1" if name == "over" else "a weight from 0"
+            raise UserError(f"--{slot}: {term.name}: {name}={value} must be {allowed}")
+    if "over" in schedule and "decay_to" not in schedule:
+        raise UserError(f"--{slot}: {term.name} has over= without decay_to=: give both")
+
+
+def _place(error: BaseException) -> str:
+    """What went wrong in a loss of the user's own, and where, on one line."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    message = " ".join(str(error).split())
+    return (
+        f" in {Path(frame.filename).name}, line {frame.lineno}: {type(error).__name__}: {message}"
+    )

@@ -1,0 +1,152 @@
+"""Contrast between patches of a source image and of its translation."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cyclegan.networks.layers import initialize
+
+# Wide enough for every stage of an encoder that is only asked for its numbers of channels.
+_PROBE_SIDE = 64
+
+
+class PatchNCE(nn.Module):
+    """InfoNCE of patches: what the encoder makes of a patch of the translation must be nearer to
+    what it makes of the same patch of the source than of others of that image (CUT, Park et al.,
+    2020, eq. 3): -log(exp(q k+ / T) / sum_k exp(q k / T)), q and k of length 1, averaged over
+    patches and layers. Log(patches) where nothing is known yet, 0 at best.
+
+    The encoder is the first half of the generator that makes the translation. With dual=True the
+    translation goes through the other generator's encoder, that of its own domain (DCLGAN, Han et
+    al., 2021, eq. 3 and 4). Each layer's features pass a head of two linear layers; the heads learn
+    with the generators. Source and translation must be of one size.
+
+    Args:
+        layers: indices of the encoder's layers; none for the generator's own choice of about five.
+        patches: places drawn in every image, layer by layer; all of them where there are fewer.
+        temperature: T; lower means that the hardest others count most.
+        channels: width and output of the heads.
+        dual: whether each domain has an encoder of its own.
+    """
+
+    # Told to the slot: unlike other losses it is neither frozen nor set to evaluation.
+    trainable = True
+
+    def __init__(
+        self,
+        *,
+        layers: Sequence[int] | int | None = None,
+        patches: int = 256,
+        temperature: float = 0.07,
+        channels: int = 256,
+        dual: bool = False,
+    ) -> None:
+        super().__init__()
+        if not isinstance(patches, int) or not isinstance(channels, int):
+            raise ValueError("patches and channels must be whole numbers")
+        if patches < 2 or channels < 1:
+            raise ValueError("patches must be at least 2, channels at least 1")
+        if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+            raise ValueError(f"temperature={temperature} must be a number above 0")
+        if not isinstance(dual, bool):
+            raise ValueError(f"dual={dual} must be true or false")
+        self.layers = _indices(layers)
+        self.patches, self.temperature, self.channels = patches, temperature, channels
+        self.dual = dual
+        self.heads = nn.ModuleDict()
+
+    def prepare(self, generators: nn.ModuleDict, into: Sequence[str]) -> None:
+        """Makes the heads for translations into these domains, so that they learn from the first
+        step; raises ValueError where a generator has no encoder, or not those layers.
+        """
+        used = {name for domain in into for name in self._encoders(domain)}
+        for name in sorted(used):
+            if name not in self.heads:
+                self.heads[name] = self._make_heads(name, generators[name])
+
+    def forward(
+        self, generators: nn.ModuleDict, into: str, source: Tensor, translation: Tensor
+    ) -> Tensor:
+        """N x 3 x H x W of either domain; `into` is the domain of the translation, A or B."""
+        of_source, of_translation = self._encoders(into)
+        with torch.no_grad():
+            keys = self._features(generators[of_source], source)
+        queries = self._features(generators[of_translation], translation)
+        losses = []
+        heads = zip(*(_members(self.heads[n]) for n in (of_translation, of_source)), strict=True)
+        for query, key, (query_head, key_head) in zip(queries, keys, heads, strict=True):
+            places = self._places(query)
+            # The source is what the translation must resemble, never the other way round.
+            with torch.no_grad():
+                wanted = _embed(key, places, key_head)
+            losses.append(self._cross_entropy(_embed(query, places, query_head), wanted))
+        return torch.stack(losses).mean()
+
+    def _encoders(self, into: str) -> tuple[str, str]:
+        forward, back = ("G_AB", "G_BA") if into == "B" else ("G_BA", "G_AB")
+        return forward, back if self.dual else forward
+
+    def _make_heads(self, name: str, generator: nn.Module) -> nn.ModuleList:
+        if not hasattr(generator, "encode"):
+            raise ValueError(
+                f"generator {name} ({type(generator).__name__}) has no encoder to take features "
+                "from: use one that has, such as resnet"
+            )
+        parameter = next(generator.parameters())
+        side = math.lcm(int(getattr(generator, "multiple", 1)), _PROBE_SIDE)
+        was_training = generator.training
+        # In training the probe would count in the statistics of batch norms.
+        generator.eval()
+        with torch.no_grad():
+            features = self._features(generator, parameter.new_zeros(1, 3, side, side))
+        generator.train(was_training)
+        heads = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(feature.shape[1], self.channels),
+                nn.ReLU(),
+                nn.Linear(self.channels, self.channels),
+            )
+            for feature in features
+        )
+        initialize(heads)
+        return heads.to(parameter.device, parameter.dtype)
+
+    def _features(self, generator: nn.Module, image: Tensor) -> list[Tensor]:
+        features: list[Tensor] = generator.encode(image, self.layers)  # type: ignore[operator]
+        return features
+
+    def _places(self, features: Tensor) -> Tensor:
+        count = features.shape[-2] * features.shape[-1]
+        return torch.randperm(count, device=features.device)[: self.patches]
+
+    def _cross_entropy(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """N x P x C of length 1: each patch's partner against the other patches of its image."""
+        similarity = queries @ keys.transpose(1, 2) / self.temperature
+        partner = torch.arange(similarity.shape[1], device=similarity.device)
+        return functional.cross_entropy(
+            similarity.flatten(0, 1), partner.repeat(similarity.shape[0])
+        )
+
+
+def _embed(features: Tensor, places: Tensor, head: nn.Module) -> Tensor:
+    """N x C x h x w to N x P x channels of length 1, in float32 also under autocast."""
+    patches = features.flatten(2)[..., places].transpose(1, 2)
+    with torch.autocast(features.device.type, enabled=False):
+        embedded = head(patches.to(next(head.parameters()).dtype))
+        return functional.normalize(embedded, dim=-1)
+
+
+def _members(heads: nn.Module) -> list[nn.Module]:
+    return list(heads.children())
+
+
+def _indices(layers: Sequence[int] | int | None) -> list[int] | None:
+    if layers is None:
+        return None
+    chosen: list[int] = [layers] if isinstance(layers, int) else list(layers)
+    if not chosen or not all(isinstance(layer, int) and layer >= 0 for layer in chosen):
+        raise ValueError(f"layers={layers} must be a list of indices, as layers=[0,4,7,10,14]")
+    return chosen

@@ -1,0 +1,123 @@
+"""Losses that compare pixels, or neighbouring pixels; and the checks that image losses share."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class Charbonnier:
+    """E sqrt((x - y)^2 + eps^2): a mean absolute difference, rounded off round 0, where it is eps
+    (Charbonnier et al., 1994; Lai et al., 2017, for super-resolution).
+
+    NCHW images of one shape and any size.
+    """
+
+    def __init__(self, eps: float = 1e-3) -> None:
+        # Smaller ones vanish when squared in single precision, and the gradient is lost with them.
+        self.eps = number("eps", eps, least=1e-6)
+
+    def __call__(self, input: Tensor, target: Tensor) -> Tensor:
+        return (difference(input, target).square() + self.eps**2).sqrt().mean()
+
+
+class Gradient:
+    """Mean absolute difference of the images' edges: E |d/dx (x - y)| + E |d/dy (x - y)|.
+
+    After Mathieu et al. (2016), whose loss forgets the sign of an edge; here a rise is no fall.
+    NCHW images of one shape, sides of at least 2 px.
+
+    Args:
+        operator: sobel (Sobel & Feldman, 1968; a slope of 1 a pixel gives 1, borders repeated), or
+            difference (of neighbouring pixels: finer, and closer to the noise).
+    """
+
+    def __init__(self, operator: str = "sobel") -> None:
+        self.slopes = {"sobel": _sobel, "difference": _differences}.get(str(operator))
+        if self.slopes is None:
+            raise ValueError(f"operator={operator} is unknown; known: sobel, difference")
+
+    def __call__(self, input: Tensor, target: Tensor) -> Tensor:
+        assert self.slopes is not None
+        across, down = self.slopes(difference(input, target))
+        return across.abs().mean() + down.abs().mean()
+
+
+class TotalVariation:
+    """E |dx/du|^p + E |dx/dv|^p over neighbouring pixels of the input alone, p the power: less of
+    it is a smoother image (Rudin, Osher & Fatemi, 1992; here summed over the two directions).
+
+    The target is not looked at. NCHW images, sides of at least 2 px.
+
+    Args:
+        power: 1 keeps sharp edges, 2 punishes them most.
+    """
+
+    def __init__(self, power: int = 1) -> None:
+        if isinstance(power, bool) or power not in (1, 2):
+            raise ValueError(f"power={power} must be 1 or 2")
+        self.power = power
+
+    def __call__(self, input: Tensor, target: Tensor) -> Tensor:
+        across, down = (slope.abs() for slope in _differences(at_least_float32(input)))
+        return across.pow(self.power).mean() + down.pow(self.power).mean()
+
+
+def difference(input: Tensor, target: Tensor) -> Tensor:
+    """The first less the second, in float32 (or float64) under autocast as well."""
+    return at_least_float32(input) - at_least_float32(target)
+
+
+def at_least_float32(image: Tensor) -> Tensor:
+    return image.float() if image.element_size() < 4 else image
+
+
+def blurred(images: Tensor, weights: Sequence[float]) -> Tensor:
+    """Means of neighbours, by an odd number of weights down and again across; NCHW as they were.
+
+    Borders are reflected; weights that a small image cannot reflect are left out. Sums of shifted
+    images, not a convolution: a GPU may round that to 10 bits (TF32), autocast to 8, and variances
+    are small differences of large numbers.
+    """
+    for dimension in (-2, -1):
+        side, middle = images.shape[dimension], len(weights) // 2
+        reach = min(middle, side - 1)
+        line = weights[middle - reach : middle + reach + 1]
+        pad = (0, 0, reach, reach) if dimension == -2 else (reach, reach, 0, 0)
+        padded = functional.pad(images, pad, mode="reflect")
+        images = torch.zeros_like(images)
+        for k, weight in enumerate(line):
+            images = images + weight / sum(line) * padded.narrow(dimension, k, side)
+    return images
+
+
+def count(name: str, value: object, *, least: int = 1, most: int = 1_000_000) -> int:
+    """Gives the value back; raises ValueError where it is no whole number in the range."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ValueError(f"{name}={value} must be a whole number from {least} to {most}")
+    return value
+
+
+def number(name: str, value: Any, *, least: float = 0.0) -> float:
+    """Gives the value back; raises ValueError where it is no finite number from `least` up."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not least <= value < math.inf:
+        raise ValueError(f"{name}={value} must be a number from {least:g} up")
+    return float(value)
+
+
+def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
+    return image.diff(dim=-1), image.diff(dim=-2)
+
+
+def _sobel(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Centred slopes across and down, each smoothed by (1 2 1) / 4 along the other direction."""
+    padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
+    rows = (padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]) / 4
+    columns = (padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]) / 4
+    across = (rows[..., 2:] - rows[..., :-2]) / 2
+    down = (columns[..., 2:, :] - columns[..., :-2, :]) / 2
+    return across, down
