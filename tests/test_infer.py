@@ -9,18 +9,21 @@ import torch
 from cyclegan import checkpoint, spec
 from cyclegan.errors import UserError
 from cyclegan.networks import GENERATORS
+from cyclegan.networks.attention import AttentionResnet
 from cyclegan.networks.infer import generator_expression
 from cyclegan.networks.patchgan import PatchDiscriminator
 from cyclegan.networks.resnet import ResnetGenerator
+from cyclegan.networks.unet import UnetGenerator
 
 OPTIONS = {
-    "channels": (2, 3),
-    "blocks": (1, 3),
+    "channels": (3,),
+    "blocks": (2,),
     "downs": (1, 2, 3),
     "norm": ("instance", "batch", "none"),
-    "upsample": ("deconv", "resize"),
+    "upsample": ("deconv", "resize", "pixelshuffle"),
     "dropout": (False, True),
     "residual": (False, True),
+    "antialias": (False, True),
 }
 
 
@@ -45,6 +48,46 @@ def test_without_halvings_everything_but_the_unused_upsampling_is_told(tmp_path)
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {"blocks": 1, "heads": 2, "attentions": 1},
+        {"blocks": 9, "heads": 1, "attentions": 2, "antialias": True, "dropout": True},
+        {"blocks": 4, "heads": 4, "attentions": 4, "downs": 1, "upsample": "pixelshuffle"},
+        {"blocks": 2, "heads": 1, "attentions": 1, "downs": 0, "norm": "batch", "residual": True},
+    ],
+)
+def test_an_attention_resnet_is_told_with_its_heads(options: dict, tmp_path: Path) -> None:
+    with torch.device("meta"):
+        weights = AttentionResnet(4, **options).state_dict()
+    term = spec.parse_one(generator_expression(weights, source=tmp_path), slot="generator")
+    assert term.name == "attention"
+    assert {"channels": 4, **options}.items() <= term.options.items()
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("upsample", ["deconv", "resize", "pixelshuffle"])
+@pytest.mark.parametrize("layers", range(1, 9))
+def test_a_unet_is_told(layers: int, upsample: str, norm: str, tmp_path: Path) -> None:
+    with torch.device("meta"):
+        network = UnetGenerator(2, layers=layers, norm=norm, upsample=upsample)
+        term = spec.parse_one(
+            generator_expression(network.state_dict(), source=tmp_path), slot="generator"
+        )
+        rebuilt = spec.build(term, GENERATORS, slot="generator")
+    # One halving has no norm, so that batch and none are the same network.
+    alike = layers == 1 and norm == "batch"
+    told = {"channels": 2, "layers": layers, "norm": "none" if alike else norm}
+    assert (term.name, term.options) == ("unet", {**told, "upsample": upsample})
+    assert str(rebuilt) == str(network)
+
+
+def test_an_old_unet_with_statistics_of_instance_norm_is_told(tmp_path: Path) -> None:
+    weights = UnetGenerator(2, layers=3).state_dict()
+    weights["model.model.1.model.2.running_mean"] = torch.zeros(4)
+    assert "norm=instance" in generator_expression(weights, source=tmp_path)
+
+
+@pytest.mark.parametrize(
     "weights",
     [
         {},
@@ -52,8 +95,10 @@ def test_without_halvings_everything_but_the_unused_upsampling_is_told(tmp_path)
         ResnetGenerator(2, blocks=0).state_dict(),
         {"model.1.weight": torch.zeros(2, 1, 7, 7), "model.10.conv_block.1.weight": torch.zeros(1)},
         {"model.1.weight": torch.zeros(()), "model.10.conv_block.1.weight": torch.zeros(1)},
+        {"model.model.0.weight": torch.zeros(2, 1, 4, 4)},
+        {"model.10.gain": torch.zeros(2, 1, 1)},
     ],
-    ids=["empty", "discriminator", "no blocks", "gray", "scalar"],
+    ids=["empty", "discriminator", "no blocks", "gray", "scalar", "gray unet", "gain alone"],
 )
 def test_weights_of_another_network_are_named_in_one_line(weights: dict, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"odd\.pth.*--name") as error:
@@ -62,15 +107,17 @@ def test_weights_of_another_network_are_named_in_one_line(weights: dict, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "options", ["blocks=2", "fold=1, blocks=0", "highpass=9, reduce=2, fold=4"]
+    "options",
+    ["blocks=2", "fold=1, blocks=0", "highpass=9, reduce=2, fold=4", "scale=3, fold=2", "shrink=2"],
 )
-def test_an_edsr_is_told_from_its_weights_alone(options: str) -> None:
+@pytest.mark.parametrize("name", ["edsr", "rrdb"])
+def test_a_restoring_network_is_told_from_its_weights_alone(name: str, options: str) -> None:
     def build(expression: str) -> torch.nn.Module:
         return spec.build(
             spec.parse_one(expression, slot="generator"), GENERATORS, slot="generator"
         )
 
-    network = build(f"edsr(channels=6, {options})")
+    network = build(f"{name}(channels=6, {options})")
     twin = build(generator_expression(network.state_dict(), source=Path("G.pth")))
     twin.load_state_dict(network.state_dict())
     image = torch.rand(1, 3, 16, 16)

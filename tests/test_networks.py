@@ -1,13 +1,12 @@
-"""Generators and discriminators: classic weights, shapes, first weights, what a file tells."""
+"""Discriminators, classic weights, first weights; generators have a file of their own."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cyclegan import checkpoint, spec
+from cyclegan import spec
 from cyclegan.errors import UserError
 from cyclegan.networks import DISCRIMINATORS, GENERATORS
 from cyclegan.networks.layers import (
@@ -22,15 +21,20 @@ from cyclegan.networks.patchgan import PatchDiscriminator
 from cyclegan.networks.resnet import ResnetGenerator
 
 TABLES = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}
-EVERY_NETWORK = [(slot, name) for slot, table in TABLES.items() for name in table]
 
 
-def make(slot: str, name: str) -> nn.Module:
-    """A narrow network as the commands make it, with its first weights."""
+def make(name: str) -> nn.Module:
+    """A narrow discriminator as the commands make it, with its first weights."""
     torch.manual_seed(0)
-    network = spec.build(spec.parse_one(name, slot=slot), TABLES[slot], slot=slot, channels=4)
+    term = spec.parse_one(name, slot="discriminator")
+    network = spec.build(term, DISCRIMINATORS, slot="discriminator", channels=4)
     initialize(network)
     return network
+
+
+def logits_of(network: nn.Module, images: Tensor) -> list[Tensor]:
+    logits = network(images)
+    return [logits] if isinstance(logits, Tensor) else list(logits)
 
 
 def noise(*shape: int) -> Tensor:
@@ -38,9 +42,8 @@ def noise(*shape: int) -> Tensor:
 
 
 def fitting(network: nn.Module, *, batch: int = 2) -> Tensor:
-    """The smallest image, higher than wide, that the commands let through."""
-    side = max(getattr(network, "min_size", 1), 4 * getattr(network, "multiple", 1))
-    return noise(batch, 3, side + getattr(network, "multiple", 1), side)
+    """The smallest image, a pixel higher than wide."""
+    return noise(batch, 3, network.min_size + 1, network.min_size)
 
 
 def resnet_keys(blocks: int) -> set[str]:
@@ -51,55 +54,16 @@ def resnet_keys(blocks: int) -> set[str]:
     return {f"{conv}.{kind}" for conv in convs for kind in ("weight", "bias")}
 
 
-@pytest.mark.parametrize("name", GENERATORS)
-def test_a_generator_keeps_the_shape(name: str) -> None:
-    generator = make("generator", name)
-    images = fitting(generator)
-    assert generator(images).shape == images.shape
-
-
 @pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_a_discriminator_gives_one_channel_of_logits_for_each_image(name: str) -> None:
-    discriminator = make("discriminator", name)
-    logits = discriminator(fitting(discriminator, batch=3))
-    assert logits.shape[:2] == (3, 1)
-    assert logits.ndim == 4
-
-
-@pytest.mark.parametrize(("slot", "name"), EVERY_NETWORK)
-def test_every_parameter_gets_a_finite_gradient(slot: str, name: str) -> None:
-    network = make(slot, name)
+def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
+    network = make(name)
     images = fitting(network).requires_grad_()
-    network(images).square().mean().backward()
+    sum(logits.square().mean() for logits in logits_of(network, images)).backward()
     assert images.grad is not None
     assert images.grad.abs().sum() > 0
     for parameter_name, parameter in network.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.isfinite().all(), parameter_name
-
-
-@pytest.mark.parametrize(("slot", "name"), EVERY_NETWORK)
-def test_a_network_saved_and_loaded_gives_the_same_output(
-    slot: str, name: str, tmp_path: Path
-) -> None:
-    network, other = make(slot, name), make(slot, name)
-    for parameter in other.parameters():
-        nn.init.constant_(parameter, 0.01)
-    images = fitting(network)
-    key = "G_AB" if slot == "generator" else "D_A"
-    checkpoint.save_weights(tmp_path, 1, {key: network})
-    path = checkpoint.weights_path(tmp_path, 1, key)
-    checkpoint.fit_weights(other, checkpoint.load_weights(path), source=path)
-    assert torch.equal(other(images), network(images))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [*(f"{name}(channels=0)" for name in GENERATORS), "resnet(residual=no)", "resnet(dropout=0.5)"],
-)
-def test_a_generator_refuses_an_option_that_makes_no_network(text: str) -> None:
-    with pytest.raises(UserError, match="--generator"):
-        spec.build(spec.parse_one(text, slot="generator"), GENERATORS, slot="generator")
 
 
 @pytest.mark.parametrize(
@@ -155,9 +119,10 @@ def test_three_layers_need_24_pixels() -> None:
 
 
 @pytest.mark.parametrize("downs", [0, 1, 2, 3])
-@pytest.mark.parametrize("upsample", ["deconv", "resize"])
-def test_a_resnet_takes_any_multiple(downs: int, upsample: str) -> None:
-    network = ResnetGenerator(2, blocks=1, downs=downs, upsample=upsample)
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("upsample", ["deconv", "resize", "pixelshuffle"])
+def test_a_resnet_takes_any_multiple(downs: int, upsample: str, antialias: bool) -> None:
+    network = ResnetGenerator(2, blocks=1, downs=downs, upsample=upsample, antialias=antialias)
     assert network.multiple == 2**downs
     images = noise(1, 3, 5 * network.multiple, 4 * network.multiple)
     assert network(images).shape == images.shape
@@ -246,7 +211,15 @@ def test_every_init_type_is_tested() -> None:
     assert set(INITS) == {"normal", "xavier", "kaiming", "orthogonal"}
 
 
-@pytest.mark.parametrize("upsample", ["deconv", "resize"])
+def test_what_is_fixed_keeps_its_values() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3), nn.BatchNorm2d(3, affine=False))
+    network.requires_grad_(False)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    initialize(network)
+    assert all(torch.equal(network.state_dict()[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("upsample", ["deconv", "resize", "pixelshuffle"])
 def test_a_residual_generator_starts_as_the_identity(upsample: str) -> None:
     network = ResnetGenerator(2, blocks=1, upsample=upsample, residual=True)
     initialize(network)
@@ -269,7 +242,7 @@ def test_detail_by_hand() -> None:
 
 
 @pytest.mark.parametrize("part", ["edsr", "patch"])
-@pytest.mark.parametrize("size", ["-3", "4", "2.5"])
+@pytest.mark.parametrize("size", ["-3", "4", "2.5", "a", "true"])
 def test_a_highpass_that_is_not_odd_is_refused(part: str, size: str) -> None:
     slot = "generator" if part == "edsr" else "discriminator"
     with pytest.raises(UserError, match=f"--{slot}: {part} cannot be made: highpass"):
@@ -286,10 +259,11 @@ def test_with_a_highpass_the_discriminator_does_not_see_the_colour() -> None:
         assert torch.allclose(shifted, network(images), atol=1e-5) is same
 
 
-def test_resize_convolution_leaves_no_checkerboard_on_a_flat_field() -> None:
+@pytest.mark.parametrize("upsample", ["resize", "pixelshuffle"])
+def test_a_generator_starts_without_a_checkerboard_on_a_flat_field(upsample: str) -> None:
     torch.manual_seed(0)
     flat = torch.full((1, 3, 96, 96), 0.3)
-    network = ResnetGenerator(4, blocks=1, norm="none", upsample="resize")
+    network = ResnetGenerator(4, blocks=1, norm="none", upsample=upsample)
     initialize(network, gain=0.3)
     # The halving convolutions see zeros beyond the border: away from it, flat must stay flat.
     output = network(flat)[..., 40:56, 40:56]

@@ -1,7 +1,8 @@
-"""Norms and initial weights that every network shares."""
+"""Norms, resizing layers, initial weights and checks of options that every network shares."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import is_parametrized
@@ -22,9 +23,7 @@ INITS: dict[str, Callable[[Tensor, float], object]] = {
 
 def norm_layer(kind: str) -> Callable[[int], nn.Module]:
     """A constructor from a channel count; raises ValueError for an unknown kind."""
-    if kind not in NORMS:
-        raise ValueError(f"norm={kind} is unknown; known: {', '.join(NORMS)}")
-    return NORMS[kind]
+    return NORMS[check_choice("norm", kind, NORMS)]
 
 
 def conv_bias(norm: str) -> bool:
@@ -40,20 +39,30 @@ def initialize(network: nn.Module, *, init_type: str = "normal", gain: float = 0
     """Fresh weights from torch's global generator: convolutions and linear layers by `init_type`,
     biases 0, batch norm scales N(1, gain) (Radford et al., 2016).
 
-    A network with a `correction` layer starts as the identity: that layer's weights are 0.
+    What is fixed (requires_grad off) keeps its values. A network with a `correction` layer starts
+    as the identity: that layer's weights are 0. A pixel-shuffle starts without a checkerboard.
     """
     draw = INITS[init_type]
     for module in network.modules():
         if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
-            draw(_stored_weight(module), gain)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1.0, gain)
-            nn.init.zeros_(module.bias)
+            _first_values(module, lambda weight: draw(weight, gain))
+        elif isinstance(module, nn.BatchNorm2d) and module.affine:
+            _first_values(module, lambda weight: nn.init.normal_(weight, 1.0, gain))
+    # A layer comes before its convolution in modules(): this needs a round of its own.
+    for module in network.modules():
+        if isinstance(module, PixelShuffleConv):
+            module.share_weights()
     correction = getattr(network, "correction", None)
     if isinstance(correction, nn.Conv2d):
         nn.init.zeros_(correction.weight)
+
+
+def _first_values(module: nn.Module, draw: Callable[[Tensor], object]) -> None:
+    weight, bias = _stored_weight(module), module.bias
+    if weight.requires_grad:
+        draw(weight)
+    if isinstance(bias, nn.Parameter) and bias.requires_grad:
+        nn.init.zeros_(bias)
 
 
 def _stored_weight(module: nn.Module) -> Tensor:
@@ -61,6 +70,30 @@ def _stored_weight(module: nn.Module) -> Tensor:
     if is_parametrized(module, "weight"):
         return module.parametrizations.weight.original  # type: ignore[union-attr, return-value]
     return module.weight  # type: ignore[return-value]
+
+
+def check_count(name: str, value: int, *, least: int, most: int | None = None) -> int:
+    """The value, if it is a whole number from `least` to `most`; raises ValueError."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        upper = "" if most is None else f" and at most {most}"
+        raise ValueError(f"{name}={value} must be a whole number, at least {least}{upper}")
+    return value
+
+
+def check_flag(name: str, value: bool) -> bool:
+    """The value, if it is true or false; raises ValueError."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value} must be true or false")
+    return value
+
+
+def check_choice(name: str, value: str, known: Iterable[str]) -> str:
+    """The value, if it is one of the known words; raises ValueError."""
+    words = list(known)
+    if value not in words:
+        raise ValueError(f"{name}={value} is unknown; known: {', '.join(words)}")
+    return value
 
 
 # What is left of a photograph in [-1, 1] without its local mean has a deviation of about 1 / 8.
@@ -78,7 +111,8 @@ def detail(image: Tensor, size: int) -> Tensor:
 
 
 def check_highpass(size: int) -> int:
-    if size < 0 or (size and size % 2 != 1):
+    whole = isinstance(size, int) and not isinstance(size, bool)
+    if not whole or size < 0 or (size and size % 2 != 1):
         raise ValueError(f"highpass={size} must be an odd number, or 0")
     return size
 
@@ -94,3 +128,56 @@ class ResizeConv(nn.Sequential):
             nn.ReflectionPad2d(1),
             nn.Conv2d(in_channels, out_channels, 3, bias=bias),
         )
+
+
+class PixelShuffleConv(nn.Sequential):
+    """Enlargement by 2: a 3x3 convolution to four times the channels, folded out into pixels
+    (Shi et al., 2016).
+
+    `initialize` gives the four convolutions of one output channel the same weights, so that it
+    starts as a convolution and nearest neighbour, without a checkerboard (Aitken et al., 2017).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
+        super().__init__(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(in_channels, 4 * out_channels, 3, bias=bias),
+            nn.PixelShuffle(2),
+        )
+
+    @torch.no_grad()
+    def share_weights(self) -> None:
+        """The weights of each output channel's first pixel for its other three as well."""
+        conv = self[1]
+        assert isinstance(conv, nn.Conv2d)
+        for values in (conv.weight, conv.bias):
+            if values is not None:
+                values.copy_(values[::4].repeat_interleave(4, dim=0))
+
+
+class BlurPool(nn.Module):
+    """Halving without aliases (Zhang, 2019): the mean weighted by [1, 2, 1] along both sides, at
+    every second pixel, with reflected borders.
+    """
+
+    kernel: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        row = [1 / 16, 2 / 16, 1 / 16]
+        kernel = torch.tensor([row, [2 * weight for weight in row], row])
+        # Not persistent: a weight file holds what was learned.
+        self.register_buffer("kernel", kernel, persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        channels = features.shape[1]
+        kernel = self.kernel.expand(channels, 1, 3, 3)
+        padded = functional.pad(features, (1, 1, 1, 1), mode="reflect")
+        return functional.conv2d(padded, kernel, stride=2, groups=channels)
+
+
+# Enlargements by 2 that start without a checkerboard, beside each network's own deconv.
+ENLARGEMENTS: dict[str, Callable[..., nn.Module]] = {
+    "resize": ResizeConv,
+    "pixelshuffle": PixelShuffleConv,
+}

@@ -1,0 +1,115 @@
+"""Augmentations of all that discriminators see, for small sets of images (Zhao et al., 2020).
+
+Each is a callable on an NCHW batch in [-1, 1], through which the gradient passes; every image of
+the batch draws its own from torch's global generator on the batch's device.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Augmentation = Callable[[Tensor], Tensor]
+
+
+class Translation:
+    """Moves each image by whole pixels, up to `ratio` of its sides; what comes in is 0."""
+
+    def __init__(self, ratio: float = 1 / 8) -> None:
+        self.ratio = _check("ratio", ratio, most=1)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        down, right = (int(side * self.ratio) for side in image.shape[-2:])
+        padded = functional.pad(image, (right, right, down, down))
+        return _window(_window(padded, image.shape[2], dim=2), image.shape[3], dim=3)
+
+
+class Cutout:
+    """Sets a rectangle of `ratio` of each side to 0, at a place of its own in each image; it may
+    reach half over the border.
+    """
+
+    def __init__(self, ratio: float = 1 / 2) -> None:
+        self.ratio = _check("ratio", ratio, most=1)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        rows, columns = (_span(image, side, int(side * self.ratio)) for side in image.shape[-2:])
+        cut = rows[:, None, :, None] & columns[:, None, None, :]
+        return image.masked_fill(cut, 0)
+
+
+class Color:
+    """Changes light and colours: not where the colour itself is to be learned.
+
+    Args:
+        brightness: the most that is added to all channels, or taken off.
+        saturation: the most by which the factor on a pixel's distance from its gray differs from 1.
+        contrast: the same for the distance from the image's mean.
+    """
+
+    def __init__(
+        self, *, brightness: float = 0.5, saturation: float = 1.0, contrast: float = 0.5
+    ) -> None:
+        self.brightness = _check("brightness", brightness, most=2)
+        self.saturation = _check("saturation", saturation, most=1)
+        self.contrast = _check("contrast", contrast, most=1)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        image = image + _draw(image, self.brightness)
+        gray = image.mean(dim=1, keepdim=True)
+        image = torch.lerp(gray, image, 1 + _draw(image, self.saturation))
+        mean = image.mean(dim=(1, 2, 3), keepdim=True)
+        return torch.lerp(mean, image, 1 + _draw(image, self.contrast))
+
+
+class Augmented:
+    """A discriminator that sees its images augmented, called just as it is.
+
+    Not a module: the discriminator's weights stay where they are, under their own names.
+    """
+
+    def __init__(self, discriminator: nn.Module, augmentations: Sequence[Augmentation]) -> None:
+        self.discriminator = discriminator
+        self.augmentations = tuple(augmentations)
+        self.keeps_queues = bool(getattr(discriminator, "keeps_queues", False))
+
+    def __call__(self, image: Tensor, *, real: bool = False) -> Tensor | list[Tensor]:
+        for augment in self.augmentations:
+            image = augment(image)
+        told = {"real": real} if self.keeps_queues else {}
+        logits: Tensor | list[Tensor] = self.discriminator(image, **told)
+        return logits
+
+
+def _check(name: str, value: float, *, most: float) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value <= most:
+        raise ValueError(f"{name}={value} must be a number from 0 to {most}")
+    return value
+
+
+def _draw(image: Tensor, most: float) -> Tensor:
+    """One number an image, uniform from -most to most."""
+    shape = (len(image), 1, 1, 1)
+    return most * (2 * torch.rand(shape, dtype=image.dtype, device=image.device) - 1)
+
+
+def _window(image: Tensor, side: int, *, dim: int) -> Tensor:
+    """`side` rows (dim 2) or columns (dim 3) of each image, beginning at one of its own."""
+    room = image.shape[dim] - side
+    first = torch.randint(room + 1, (len(image), 1), device=image.device)
+    places = first + torch.arange(side, device=image.device)
+    shape = [len(image), 1, 1, 1]
+    shape[dim] = side
+    sizes = list(image.shape)
+    sizes[dim] = side
+    return image.gather(dim, places.view(shape).expand(sizes))
+
+
+def _span(image: Tensor, side: int, size: int) -> Tensor:
+    """Which of the `side` places are in a span of `size` round a place that each image draws."""
+    middle = torch.randint(side + 1 - size % 2, (len(image), 1), device=image.device)
+    place = torch.arange(side, device=image.device)
+    first = middle - size // 2
+    return (place >= first) & (place < first + size)
