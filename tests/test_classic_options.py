@@ -1,0 +1,282 @@
+"""Command lines of the classic implementation: taken for ours, or refused with the remedy."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from cyclegan import spec
+from cyclegan.classic_options import translate
+from cyclegan.classic_table import OLDER, TEST_GROUPS, TEST_RULES, TRAIN_GROUPS, TRAIN_RULES
+from cyclegan.errors import UserError
+from cyclegan.losses import ADVERSARIAL_LOSSES, IMAGE_LOSSES, PENALTIES
+from cyclegan.networks import DISCRIMINATORS, GENERATORS
+from cyclegan.settings import TrainSettings, TranslateSettings
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "from-pytorch-cyclegan.md"
+TABLES = {
+    "generator": GENERATORS,
+    "discriminator": DISCRIMINATORS,
+    "adversarial": ADVERSARIAL_LOSSES,
+    "penalty": PENALTIES,
+    "cycle": IMAGE_LOSSES,
+    "identity": IMAGE_LOSSES,
+}
+# Names under which the tables know an option of ours with a value that only the classic one has.
+BY_VALUE = {"unlimited": "max_dataset_size", "no_display": "display_id"}
+
+
+def table(command: str) -> list[tuple[str, str]]:
+    """The first two cells of each row under `## Options of <command>`, without their backquotes."""
+    section = (
+        PAGE.read_text(encoding="utf-8").split(f"## Options of {command}")[1].split("\n## ")[0]
+    )
+    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    return [(there.strip().strip("`"), here.strip().strip("`")) for there, here in rows]
+
+
+ROWS = [
+    pytest.param(there, here, command == "train.py", id=f"{command} {there}")
+    for command in ("train.py", "test.py")
+    for there, here in table(command)
+]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def train(words: str) -> list[str]:
+    return translate(shlex.split(words), train=True)[0]
+
+
+def translated(words: str) -> list[str]:
+    return translate(shlex.split(words), train=False)[0]
+
+
+def lines(words: str, *, train: bool = True) -> list[str]:
+    return translate(shlex.split(words), train=train)[1]
+
+
+def refusal(words: str, *, train: bool = True) -> str:
+    with pytest.raises(UserError) as caught:
+        translate(shlex.split(words), train=train)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def pairs(words: list[str]) -> dict[str, str]:
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+@pytest.mark.parametrize(("there", "here", "train"), ROWS)
+def test_every_row_of_the_page_is_what_the_command_does(there, here, train):
+    if here == "refused":
+        assert refusal(there, train=train).startswith("--")
+        return
+    words, said = translate(shlex.split(there), train=train)
+    assert pairs(words) == pairs([] if here == "nothing" else shlex.split(here))
+    assert said, "it was taken for something without a word"
+
+
+@pytest.mark.parametrize(("there", "here", "train"), ROWS)
+def test_every_option_and_part_that_the_page_promises_is_there(there, here, train):
+    if here in ("refused", "nothing"):
+        return
+    fields = (TrainSettings if train else TranslateSettings).model_fields
+    for option, value in pairs(shlex.split(here)).items():
+        assert option.removeprefix("--") in fields
+        slot = re.sub(r"_[AB]$", "", option.removeprefix("--"))
+        for term in spec.parse(value, slot=slot) if slot in TABLES else []:
+            spec.build(term, TABLES[slot], slot=slot, trusted=False, channels=4)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_the_page_names_every_option_that_is_translated(train):
+    groups, rules = (TRAIN_GROUPS, TRAIN_RULES) if train else (TEST_GROUPS, TEST_RULES)
+    shown = {word[2:] for p in ROWS if p.values[2] == train for word in p.values[0].split()}
+    shown |= {OLDER.get(name, name) for name in shown}
+    names = {name for group in groups for name in group.names} | set(rules)
+    assert {BY_VALUE.get(name, name) for name in names} <= shown
+
+
+def test_the_page_names_every_older_spelling():
+    shown = " ".join(there for row in ROWS for there in row.values[:1])
+    assert {name for name in OLDER if f"--{name} " not in shown} == set()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--dataroot", "d", "--name", "n", "--batch_size", "4", "--no_flip", "--lr", "0.001"],
+        ["--cycle", "10*l1 + 1*ssim", "--identity", "5*l1", "--generator=resnet(blocks=6)"],
+        ["--identity", "none", "--identity=none", "--display_id", "0", "--epoch-typo", "3"],
+        ["stray", "-h", "--help", "--preset", "quick", "--max_dataset_size", "5"],
+        ["--scale", "2", "--device", "cpu", "--schedule", "cosine", "--ngf", "16", "--steps", "9"],
+        ["--batch_size"],
+        ["--lr", "-1", "--continue_train"],
+        [],
+    ],
+)
+def test_our_own_options_pass_untouched_and_unremarked(words):
+    assert translate(words, train=True) == (words, [])
+
+
+def test_our_own_options_of_test_py_pass_untouched():
+    words = shlex.split(
+        "--name n --input photos --output o --direction BtoA --epoch 20 --overwrite --dataroot d "
+        "--results_dir r --weights w.pth --batch_size 2 --checkpoints_dir c"
+    )
+    assert translate(words, train=False) == (words, [])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--lambda_A 20",
+        "--lambda_A=20",
+        "--lambda-A 20",
+        "--lambda-A=20",
+        "--lambda_A 7 --lambda_A 20",
+    ],
+)
+def test_an_option_may_be_spelled_as_the_parsers_of_either_program_take_it(words):
+    assert pairs(train(words)) == {"--cycle_A": "20*l1", "--identity_A": "10*l1"}
+
+
+def test_the_weight_of_identity_follows_the_cycle_of_its_own_domain():
+    # There: loss_idt_B = L1(G_B(real_A), real_A) * lambda_A * lambda_identity, in domain A.
+    found = pairs(train("--lambda_A 8 --lambda_B 4 --lambda_identity 0.25"))
+    assert (found["--identity_A"], found["--identity_B"]) == ("2*l1", "1*l1")
+
+
+def test_a_weight_of_zero_leaves_the_loss_out():
+    found = pairs(train("--lambda_A 0"))
+    assert found == {"--cycle_A": "none", "--identity_A": "none"}
+
+
+def test_a_cycle_weight_leaves_our_own_identity_alone():
+    assert pairs(train("--lambda_A 20 --identity none")) == {
+        "--identity": "none",
+        "--cycle_A": "20*l1",
+    }
+
+
+def test_each_group_is_told_in_one_line():
+    said = lines("--lambda_A 10 --netG unet_256 --lambda_identity 0.2 --gpu_ids 1")
+    assert said == [
+        '--lambda_A 10 --lambda_identity 0.2: taken for --cycle_A "10*l1" --identity "2*l1"',
+        '--netG unet_256: taken for --generator "unet(layers=8, norm=instance)"',
+        "--gpu_ids 1: taken for --device cuda:1",
+    ]
+
+
+def test_options_that_change_nothing_are_told_together_with_the_reason():
+    assert lines("--no_html --display_env main --update_html_freq 1000") == [
+        "--no_html --update_html_freq 1000: not needed here (index.html keeps itself up to date)",
+        "--display_env main: not needed here (the live page's environment has the run's name)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "steps"), [(100, 1, 100), (100, 4, 25), (100, 64, 2), (2, 64, 1)]
+)
+def test_intervals_in_images_become_intervals_in_steps(images, batch_size, steps):
+    found = pairs(train(f"--print_freq {images} --batchSize {batch_size}"))
+    assert found["--print_every"] == str(steps)
+    assert "counted images" in lines(f"--print_freq {images} --batchSize {batch_size}")[-1]
+
+
+def test_a_switch_does_not_swallow_the_next_word():
+    assert train("--no_dropout --name n") == ["--name", "n"]
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("--netG", "takes one value"),
+        ("--netG --norm batch", "takes one value"),
+        ("--netG resnet_9blocks unet_256", "takes one value"),
+        ("--niter", "takes one value"),
+        ("--no_dropout True", "takes no value"),
+        ("--netG resnet_9block", "did you mean resnet_9blocks?"),
+        ("--netG=", "is unknown; known: resnet_9blocks"),
+        ("--netD multiscale", "see --discriminator"),
+        ("--gan_mode hinge", "see --adversarial"),
+        ("--norm layer", "known: instance, batch, none"),
+        ("--lr_policy exp", "see --schedule"),
+        ("--lambda_A ten", "--lambda_A ten: must be a number from 0 up"),
+        ("--lambda_B -1", "--lambda_B -1: must be a number from 0 up"),
+        ("--lambda_identity nan", "must be a number"),
+        ("--n_layers_D 2.5 --netD n_layers", "must be a whole number from 1 up"),
+        ("--print_freq 0", "must be a whole number from 1 up"),
+        ("--print_freq 100 --batch_size x", "--batch_size x: must be"),
+        ("--gpu_ids 0,1,2", "write --device cuda:0"),
+        ("--gpu_ids 2,3", "torchrun"),
+        ("--gpu_ids all", "write --device cuda:0, or --device cpu"),
+        ("--suffix {netG} --name n", "write the whole name by --name"),
+        ("--suffix small", "write the whole name by --name"),
+        ("--input_nc 1", "gray files are read as such"),
+        ("--epoch_count 51", "--continue_train"),
+        ("--use_wandb", "metrics.jsonl"),
+        ("--save_by_iter", "--save_epoch_every 1"),
+        ("--norm batch --generator edsr", "--generator is given too"),
+        ("--lambda_A 10 --cycle 5*l1", "--cycle is given too"),
+        ("--lambda_A 10 --lambda_B 10 --cycle_B 5*l1", "--cycle_B is given too"),
+        ("--lambda_identity 1 --identity 5*l1", "--identity is given too"),
+        ("--gpu_ids 0 --device cpu", "--device is given too"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_with_the_remedy(words, part):
+    assert part in refusal(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("--model test --dataroot photos", "--name of its folder"),
+        ("--model test --name n", "--input FOLDER"),
+        ("--model pix2pix", "not among the tasks"),
+        ("--phase val", "--input FOLDER"),
+        ("--load_iter -1", "must be a number from 0 up"),
+        ("--load_iter 2.5", "must be a whole number from 0 up"),
+    ],
+)
+def test_test_py_refuses_with_the_remedy_as_well(words, part):
+    assert part in refusal(words, train=False)
+
+
+def test_the_direction_of_a_classic_slot_may_stand_beside_the_other_in_our_spelling():
+    found = pairs(train("--lambda_B 4 --cycle_A 3*l1 --identity 5*l1"))
+    assert found == {"--cycle_A": "3*l1", "--cycle_B": "4*l1", "--identity": "5*l1"}
+
+
+@pytest.mark.parametrize(
+    ("there", "taken"),
+    [
+        (["latest_net_G.pth", "latest_net_G_A.pth"], "latest_net_G.pth"),
+        (["latest_net_G_A.pth", "latest_net_G_B.pth"], "latest_net_G_A.pth"),
+        ([], "latest_net_G.pth"),
+    ],
+)
+def test_model_test_finds_the_weights_that_training_left(tmp_path, there, taken):
+    (tmp_path / "runs" / "h2z").mkdir(parents=True)
+    for name in there:
+        (tmp_path / "runs" / "h2z" / name).touch()
+    found = pairs(translated("--model test --name h2z --dataroot photos --checkpoints_dir runs"))
+    assert Path(found["--weights"]) == Path("runs/h2z", taken)
+
+
+def test_model_test_takes_epoch_and_iteration_into_the_file_name():
+    words = "--model test --name n --dataroot d --which_epoch 20"
+    assert pairs(translated(words))["--weights"].endswith("20_net_G.pth")
+    found = pairs(translated(f"{words} --load_iter 500"))
+    assert found["--weights"].endswith("iter_500_net_G.pth")
+    assert found["--epoch"] == "iter_500"
+
+
+def test_model_test_leaves_our_own_weights_and_input_in_place():
+    words = "--weights g.pth --input photos --dataroot d"
+    assert translated(f"{words} --model test") == shlex.split(words)
