@@ -45,6 +45,11 @@ class Comparison:
             )
         return lines
 
+    def scalars(self) -> dict[str, float]:
+        """What is worth a curve: the translations' figures."""
+        paired = {} if self.psnr_fake is None else {"psnr": self.psnr_fake}
+        return {"swd": self.swd_fake, **paired}
+
     def as_dict(self) -> dict[str, float | int | None]:
         return {**asdict(self), "nearer": self.nearer}
 

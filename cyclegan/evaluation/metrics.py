@@ -1,6 +1,6 @@
-"""Measures on sets of images: PSNR where they pair up, sliced Wasserstein distance always."""
+"""Measures on images: PSNR and SSIM where they pair up, sliced Wasserstein distance always."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -14,6 +14,10 @@ DIRECTIONS = 512
 # The paper's 128 patches an image are for thousands of images; of few images, more are needed.
 FEWEST_PATCHES, MOST_PATCHES, ENOUGH_PATCHES = 128, 512, 8192
 
+# Wang et al. (2004), section III.C: a Gaussian window of deviation 1.5, and two small constants.
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
+SSIM_CONSTANTS = (0.01, 0.03)
+
 # A deviation below this, an eighth of a gray level, is rounding and must not be scaled up.
 FLAT = 1e-3
 
@@ -24,8 +28,26 @@ def psnr(image: Tensor, reference: Tensor) -> float:
     return float("inf") if error == 0 else float(10 * np.log10(4.0 / error))
 
 
+def ssim(image: Tensor, reference: Tensor, *, peak: float) -> float:
+    """Structural similarity of two H x W images of levels 0 to `peak`; 1 is identical (Wang et al.,
+    2004). Averaged over the places where the whole window lies within: no side is below 11.
+    """
+    steps = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
+    line = torch.exp(-0.5 * (steps / SSIM_SIGMA).square())
+    line /= line.sum()
+    x, y = image.double(), reference.double()
+    moments = torch.stack([x, y, x * x, y * y, x * y])[:, None]
+    for kernel in (line.view(1, 1, -1, 1), line.view(1, 1, 1, -1)):
+        moments = functional.conv2d(moments, kernel)
+    mean_x, mean_y, square_x, square_y, product = moments[:, 0]
+    c1, c2 = ((constant * peak) ** 2 for constant in SSIM_CONSTANTS)
+    alike = (2 * mean_x * mean_y + c1) * (2 * (product - mean_x * mean_y) + c2)
+    means = mean_x.square() + mean_y.square()
+    return float((alike / ((means + c1) * (square_x + square_y - means + c2))).mean())
+
+
 def sliced_wasserstein(
-    images: Sequence[Tensor], references: Sequence[Tensor], *, seed: int = 0
+    images: Collection[Tensor], references: Collection[Tensor], *, seed: int = 0
 ) -> float:
     """Sliced Wasserstein distance of 7x7 patches of Laplacian pyramids, times 1,000, averaged over
     the pyramid's levels; 0 is best (Karras et al., 2018, section 5 and appendix).
