@@ -8,12 +8,14 @@ import contextlib
 import inspect
 import io
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from cyclegan import classic_options, presets
 from cyclegan import settings as options
 from cyclegan.errors import UserError
 from cyclegan.settings import AnySettings, Settings, TrainSettings, TranslateSettings
@@ -25,38 +27,40 @@ _FRAME = re.compile(r"^[╭╰│─\s]+|[╮╯│─\s]+$")
 
 def train_settings(arguments: Sequence[str]) -> TrainSettings:
     """Settings of train.py; raises UserError for a mistake, SystemExit(0) after --help."""
-    first = _parse(TrainSettings, arguments)
+    arguments = _in_our_words(arguments, train=True)
+    first = parse(TrainSettings, arguments)
     chosen = {name: first[name] for name in _given(TrainSettings, arguments)}
     asked = _over(_config_file(first["config"]), chosen)
     if first["continue_train"]:
         values = _saved_settings(asked)
     else:
         preset = str(asked.get("preset", first["preset"]))
-        values = {**options.load_preset(preset), "preset": preset}
+        values = {**presets.load_preset(preset), "preset": preset}
     return _with_name(options.check(TrainSettings, _over(values, asked)))
 
 
 def translate_settings(arguments: Sequence[str]) -> TranslateSettings:
     """Settings of test.py."""
-    return options.check(TranslateSettings, _parse(TranslateSettings, arguments))
+    arguments = _in_our_words(arguments, train=False)
+    return options.check(TranslateSettings, parse(TranslateSettings, arguments))
 
 
 def run_settings(run_dir: Path) -> TrainSettings:
     """What a run was trained with; raises UserError where the folder holds no run."""
-    path = run_dir / options.SETTINGS_FILE
+    path = run_dir / presets.SETTINGS_FILE
     if not path.is_file():
         raise UserError(_no_run(run_dir))
-    return options.check(TrainSettings, options.load_yaml(path))
+    return options.check(TrainSettings, presets.load_yaml(path))
 
 
 def _over(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
     """Both, `upper` winning: also where it names in general what `lower` has for one direction."""
-    hidden = {f"{name}_{which}" for name in upper for which in ("A", "B", "BA")}
+    hidden = {f"{name}_{which}" for name in upper for which in ("A", "B", "BA", "D")}
     return {**{name: value for name, value in lower.items() if name not in hidden}, **upper}
 
 
 def _config_file(path: Path | None) -> dict[str, Any]:
-    values = options.load_yaml(path) if path else {}
+    values = presets.load_yaml(path) if path else {}
     if values.get("continue_train"):
         raise UserError(f"{path}: continue_train belongs on the command line, as --continue_train")
     return values
@@ -70,10 +74,10 @@ def _saved_settings(asked: dict[str, Any]) -> dict[str, Any]:
     name = where.name or _default_name(where.dataroot, Path(str(dir_B)) if dir_B else None)
     if name is None:
         raise UserError("--continue_train needs --name (or --dataroot) to know which run")
-    path = where.checkpoints_dir / name / options.SETTINGS_FILE
+    path = where.checkpoints_dir / name / presets.SETTINGS_FILE
     if not path.is_file():
         raise UserError(_no_run(path.parent))
-    saved = options.load_yaml(path)
+    saved = presets.load_yaml(path)
     begun_with = saved.get("preset", TrainSettings.model_fields["preset"].default)
     if asked.get("preset", begun_with) != begun_with:
         raise UserError(
@@ -86,9 +90,15 @@ def _saved_settings(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _no_run(run_dir: Path) -> str:
-    runs = sorted(path.parent.name for path in run_dir.parent.glob(f"*/{options.SETTINGS_FILE}"))
+    runs = sorted(path.parent.name for path in run_dir.parent.glob(f"*/{presets.SETTINGS_FILE}"))
     known = f"runs there: {', '.join(runs)}" if runs else "there is no run there yet"
-    return f"{run_dir} holds no run (no {options.SETTINGS_FILE}): check --name; {known}"
+    classic = sorted(path.name for path in run_dir.glob("*_net_G*.pth"))
+    if classic:
+        return (
+            f"{run_dir} holds weights but no {presets.SETTINGS_FILE}, so they are not of a run of "
+            f"ours: translate with --weights {run_dir / classic[0]} --input FOLDER"
+        )
+    return f"{run_dir} holds no run (no {presets.SETTINGS_FILE}): check --name; {known}"
 
 
 def _with_name(settings: TrainSettings) -> TrainSettings:
@@ -107,12 +117,22 @@ def _default_name(dataroot: Path | None, dir_B: Path | None) -> str | None:
     return (folder.resolve().name or None) if folder else None
 
 
+def _in_our_words(arguments: Sequence[str], *, train: bool) -> list[str]:
+    """The words with the classic implementation's options said in ours, telling what was taken for
+    what.
+    """
+    words, lines = classic_options.translate(arguments, train=train)
+    for line in lines:
+        sys.stderr.write(f"{line}\n")
+    return words
+
+
 def _given(model: type[AnySettings], arguments: Sequence[str]) -> list[str]:
     words = {word[2:].partition("=")[0].replace("-", "_") for word in arguments if word[:2] == "--"}
     return [name for name in model.model_fields if name in words]
 
 
-def _parse(model: type[AnySettings], arguments: Sequence[str]) -> dict[str, Any]:
+def parse(model: type[AnySettings], arguments: Sequence[str]) -> dict[str, Any]:
     """Typed but unchecked values of every option: tyro reads and helps, pydantic checks later."""
     _refuse_unknown(model, arguments)
     said = io.StringIO()

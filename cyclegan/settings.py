@@ -1,4 +1,4 @@
-"""Every option of the commands: its default, help line and check; to and from YAML."""
+"""Every option of the commands: its default, help line and check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cyclegan.errors import UserError
@@ -15,14 +14,11 @@ from cyclegan.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-PRESETS_DIR = Path(__file__).parent / "presets"
-SETTINGS_FILE = "settings.yaml"
-
 Preprocess = Literal[
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "resize", "none"
 ]
 Direction = Literal["AtoB", "BtoA"]
-AnySettings = TypeVar("AnySettings", bound="Settings")
+AnySettings = TypeVar("AnySettings", bound=BaseModel)
 
 
 def _device_name(name: str) -> str:
@@ -53,6 +49,14 @@ FolderName = Annotated[str, AfterValidator(_folder_name)]
 UserPath = Annotated[Path, AfterValidator(_expanded)]
 
 
+def _slot(default: str, description: str) -> Any:
+    return Field(default, description=description)
+
+
+def _own(what: str) -> Any:
+    return Field(None, description=f"the same for {what} alone")
+
+
 class Settings(BaseModel):
     """What both commands share."""
 
@@ -80,7 +84,7 @@ class Settings(BaseModel):
 class TrainSettings(Settings):
     """Options of train.py, each with its default; presets and --config change the defaults."""
 
-    preset: str = Field("classic", description="a named set of defaults: classic, quick")
+    preset: str = Field("classic", description="a named set of defaults: classic, quick, sr ...")
     config: UserPath | None = Field(None, description="a YAML file of options, over the preset")
     continue_train: bool = Field(False, description="go on where the run of this name stopped")
 
@@ -90,6 +94,9 @@ class TrainSettings(Settings):
     preprocess: Preprocess = Field("resize_and_crop", description="how images become crops")
     load_size: int = Field(286, ge=4, description="side, or width, that images are resized to")
     crop_size: int = Field(256, ge=8, description="side of the random square crops")
+    scale: int = Field(
+        1, ge=1, le=4, description="B is so many times larger than A: super-resolution; 1: as large"
+    )
     no_flip: bool = Field(False, description="do not mirror images at random")
     serial_batches: bool = Field(False, description="take images in order, A and B in step")
 
@@ -103,16 +110,30 @@ class TrainSettings(Settings):
     )
     init_gain: float = Field(0.02, gt=0, description="scale of the first weights")
 
-    adversarial: str = Field("lsgan", description="the game: lsgan, vanilla; weighted as 1*lsgan")
-    cycle: str = Field("10*l1", description="loss of reconstructions, as 10*l1 + 1*color(size=8)")
-    cycle_A: str | None = Field(None, description="the same for images of A alone")
-    cycle_B: str | None = Field(None, description="the same for images of B alone")
-    identity: str = Field("5*l1", description="loss of G_BA(A) against A and mirrored, or none")
-    identity_A: str | None = Field(None, description="the same for images of A alone")
-    identity_B: str | None = Field(None, description="the same for images of B alone")
-    content: str = Field("none", description="loss of a translation against its source")
-    content_A: str | None = Field(None, description="the same for translations into A alone")
-    content_B: str | None = Field(None, description="the same for translations into B alone")
+    adversarial: str = _slot("lsgan", "the game of G and D: lsgan, vanilla, hinge ... or none")
+    adversarial_A: str | None = _own("images of A")
+    adversarial_B: str | None = _own("images of B")
+    penalty: str = _slot("none", "penalty on D, as 10*gradient_penalty or 1*r1(every=16)")
+    penalty_A: str | None = _own("D_A")
+    penalty_B: str | None = _own("D_B")
+    diffaugment: str = _slot("none", "what D sees is augmented by: translation + cutout + color")
+    cycle: str = _slot("10*l1", "loss of reconstructions, as 10*l1 + 1*ssim(window=7)")
+    cycle_A: str | None = _own("images of A")
+    cycle_B: str | None = _own("images of B")
+    identity: str = _slot("5*l1", "loss of G_BA(A) against A and mirrored, or none")
+    identity_A: str | None = _own("images of A")
+    identity_B: str | None = _own("images of B")
+    content: str = _slot("none", "loss of a translation against its source")
+    content_A: str | None = _own("translations into A")
+    content_B: str | None = _own("translations into B")
+    pseudo_pair: str = _slot(
+        "none", "loss of a reconstruction that trains its last generator alone"
+    )
+    pseudo_pair_A: str | None = _own("images of A")
+    pseudo_pair_B: str | None = _own("images of B")
+    nce: str = _slot("none", "contrast of patches of source and translation: 1*patch_nce")
+    nce_A: str | None = _own("translations into A")
+    nce_B: str | None = _own("translations into B")
     pool_size: int = Field(50, ge=0, description="translated images kept for the discriminators")
 
     n_epochs: int = Field(100, ge=0, description="epochs at the first learning rate")
@@ -120,16 +141,28 @@ class TrainSettings(Settings):
     steps: int | None = Field(
         None, ge=1, description="length in steps, not epochs; the rate falls in the second half"
     )
-    lr: float = Field(2e-4, gt=0, lt=1, description="first learning rate of Adam")
+    optimizer: str = Field("adam", description="adam, adamw, sgd(momentum=0.9), rmsprop, adagrad")
+    optimizer_D: str | None = Field(None, description="the same for the discriminators alone")
+    lr: float = Field(2e-4, gt=0, lt=1, description="first learning rate")
     lr_D: float | None = Field(
         None, gt=0, lt=1, description="first learning rate of the discriminators, where not lr"
     )
     beta1: float = Field(0.5, ge=0, lt=1, description="momentum of Adam")
+    schedule: str = Field(
+        "linear", description="how the rate falls: linear, cosine, step, plateau, constant"
+    )
+    warmup_steps: int = Field(0, ge=0, description="steps in which the rate first rises")
+    clip_grad: float = Field(
+        0.0, ge=0, description="longest gradient of all generators, or discriminators; 0: any"
+    )
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay of the averaged generators; 0: not averaged"
     )
     seed: int = Field(0, ge=0, lt=2**31, description="one seed fixes every random draw")
 
+    evaluate_every: int = Field(
+        0, ge=0, description="steps between measurements on the test images; 0: at the end"
+    )
     print_every: int = Field(100, ge=1, description="steps between reports")
     preview_every: int = Field(400, ge=1, description="steps between previews")
     save_every: int = Field(5000, ge=1, description="steps between saves of the latest state")
@@ -147,6 +180,11 @@ class TrainSettings(Settings):
             raise ValueError(
                 f"--crop_size {self.crop_size} is larger than --load_size {self.load_size}: "
                 "lower it, or raise --load_size"
+            )
+        if "crop" in self.preprocess and self.crop_size % self.scale:
+            raise ValueError(
+                f"--crop_size {self.crop_size} is not a multiple of --scale {self.scale}, by which "
+                f"crops of A are smaller: use {self.crop_size // self.scale * self.scale}"
             )
         if self.steps is None and self.n_epochs + self.n_epochs_decay == 0:
             raise ValueError("--n_epochs and --n_epochs_decay are both 0: nothing to train")
@@ -173,6 +211,14 @@ class TrainSettings(Settings):
     def generator_of(self, name: str) -> str:
         """The expression of G_AB or G_BA."""
         return self.generator_BA if name == "G_BA" and self.generator_BA else self.generator
+
+    def generator_option(self, name: str) -> str:
+        """The option that such an expression came from."""
+        return "generator_BA" if name == "G_BA" and self.generator_BA else "generator"
+
+    def smaller(self, domain: str) -> int:
+        """How many times smaller than --crop_size and --load_size say images of a domain are."""
+        return self.scale if domain == "A" else 1
 
     @property
     def run_dir(self) -> Path:
@@ -201,37 +247,6 @@ def check(model: type[AnySettings], values: dict[str, Any]) -> AnySettings:
         raise UserError("; ".join(_sentence(detail) for detail in error.errors())) from None
 
 
-def load_yaml(path: Path, model: type[Settings] = TrainSettings) -> dict[str, Any]:
-    """The options in a YAML file, plain data only, their names checked."""
-    from cyclegan.spec import nearest
-
-    values = _read_yaml(path)
-    for option, value in values.items():
-        if option not in model.model_fields:
-            hint = nearest(str(option), model.model_fields)
-            raise UserError(f"{path} names an unknown option {option}{hint}")
-        if isinstance(value, list | dict | set):
-            raise UserError(f"{path}: {option} takes one value, not a list of them")
-    return values
-
-
-def to_yaml(settings: Settings) -> str:
-    """The resolved settings, as load_yaml reads them back."""
-    values = settings.model_dump(mode="json")
-    return yaml.safe_dump(values, sort_keys=False)
-
-
-def load_preset(name: str) -> dict[str, Any]:
-    from cyclegan.spec import nearest
-
-    known = sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
-    if name not in known:
-        raise UserError(
-            f"--preset {name} is unknown{nearest(name, known)}; known: {', '.join(known)}"
-        )
-    return load_yaml(PRESETS_DIR / f"{name}.yaml")
-
-
 def resolve_device(name: str) -> torch.device:
     """The device that a --device value means on this machine; raises UserError if it has none."""
     # Imported here, so that --help and a mistyped option answer at once.
@@ -248,22 +263,6 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("--device mps: not available here; use --device auto or cpu")
     return device
-
-
-def _read_yaml(path: Path) -> dict[Any, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} cannot be read: it is not text in UTF-8") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path} is not plain YAML: {' '.join(str(error).split())}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold lines like `batch_size: 4`")
-    return values
 
 
 def _sentence(detail: Any) -> str:

@@ -31,6 +31,8 @@ class Term:
     name: str
     weight: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    # The column of the expression where the name begins, from 1.
+    column: int = field(default=1, compare=False)
 
     @property
     def label(self) -> str:
@@ -74,14 +76,15 @@ def build(term: Term, table: Table, *, slot: str, trusted: bool = True, **defaul
     its options bound. With trusted=False (an expression out of somebody's file) only names in the
     table are built: an import path could run any code on this machine.
     """
-    factory = _find(term.name, table, slot=slot, trusted=trusted)
+    factory = _find(term, table, slot=slot, trusted=trusted)
     accepted = _parameters(factory)
     if accepted is not None:
         for option in term.options:
             if option not in accepted:
                 known = f"it knows {', '.join(accepted)}" if accepted else "it takes none"
+                where = f"{term.name} at column {term.column}"
                 hint = nearest(option, accepted)
-                raise UserError(f"--{slot}: {term.name} has no option {option}{hint}; {known}")
+                raise UserError(f"--{slot}: {where} has no option {option}{hint}; {known}")
         defaults = {name: value for name, value in defaults.items() if name in accepted}
     if _needs_arguments(factory):
         return functools.partial(factory, **term.options)
@@ -119,7 +122,7 @@ def _term(node: ast.expr, expression: str, slot: str) -> Term:
         if len(options) < len(node.keywords):
             raise _outside(node, expression, slot, "an option is given twice")
         node = node.func
-    return Term(_dotted(node, expression, slot), weight, options)
+    return Term(_dotted(node, expression, slot), weight, options, node.col_offset + 1)
 
 
 def _weight(node: ast.expr, expression: str, slot: str) -> float:
@@ -163,16 +166,19 @@ def _outside(node: ast.expr, expression: str, slot: str, rule: str) -> UserError
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
-        return error.msg if error.offset is None else f"{error.msg} at column {error.offset}"
+        # Where the text ends too early, Python points at no column of it.
+        return f"{error.msg} at column {error.offset}" if error.offset else "it ends too early"
     return str(error) or "too deep"
 
 
-def _find(name: str, table: Table, *, slot: str, trusted: bool) -> Callable[..., Any]:
+def _find(term: Term, table: Table, *, slot: str, trusted: bool) -> Callable[..., Any]:
+    name = term.name
     path = table.get(name)
     if path is None:
         if "." not in name:
+            where = f"unknown {name} at column {term.column}"
             known = ", ".join(table)
-            raise UserError(f"--{slot}: unknown {name}{nearest(name, table)}; known: {known}")
+            raise UserError(f"--{slot}: {where}{nearest(name, table)}; known: {known}")
         if not trusted:
             raise UserError(
                 f"--{slot}: {name} is an import path in a saved file, which could run any code: "

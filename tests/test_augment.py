@@ -109,4 +109,10 @@ def test_the_same_random_state_gives_the_same_crop(picture):
 
 def test_the_options_reach_the_preparation():
     settings = TrainSettings(preprocess="crop", load_size=70, crop_size=60, no_flip=True)
-    assert Preparation.of(settings) == Preparation("crop", 70, 60, False)
+    assert Preparation.of(settings, "A") == Preparation("crop", 70, 60, False)
+
+
+def test_with_a_scale_A_is_prepared_so_many_times_smaller():
+    settings = TrainSettings(preprocess="crop", load_size=90, crop_size=60, scale=3)
+    assert Preparation.of(settings, "A") == Preparation("crop", 30, 20, True, multiple=4)
+    assert Preparation.of(settings, "B") == Preparation("crop", 90, 60, True, multiple=12)

@@ -9,7 +9,8 @@ import pytest
 
 from cyclegan.command_line import run_settings, train_settings, translate_settings
 from cyclegan.errors import UserError
-from cyclegan.settings import TrainSettings, check, load_preset, to_yaml
+from cyclegan.presets import load_preset, to_yaml
+from cyclegan.settings import TrainSettings, check
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ["--dataroot", "photos"]
@@ -224,7 +225,7 @@ def test_a_runs_settings_are_read_back_for_translating():
         (["--wieghts", "x"], "did you mean weights?"),
         (["--direction", "ba"], "AtoB"),
         (["photos"], "photos"),
-        (["--no_flip"], "--no_flip"),
+        (["--lr"], "--lr"),
         (["--batch_size", "0"], "--batch_size 0"),
     ],
 )
@@ -232,6 +233,16 @@ def test_a_mistake_in_translating_is_answered_too(words, part):
     with pytest.raises(UserError) as caught:
         translate_settings(words)
     assert part in str(caught.value)
+
+
+def test_classic_options_are_taken_for_ours_and_named_once(capsys):
+    settings = train_settings([*DATA, "--lambda_A", "8", "--netG", "resnet_6blocks"])
+    assert settings.slot("cycle", "A") == "8*l1"
+    assert settings.slot("cycle", "B") == "10*l1"
+    assert settings.generator.startswith("resnet(blocks=6")
+    said = capsys.readouterr().err
+    assert said.count("\n") == 2
+    assert '--lambda_A 8: taken for --cycle_A "8*l1"' in said
 
 
 @pytest.mark.parametrize("program", ["train.py", "test.py"])

@@ -13,7 +13,10 @@ SOURCES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.
 ORDER = (
     "errors",
     "spec",
+    "classic_table",
+    "classic_options",
     "settings",
+    "presets",
     "command_line",
     "networks",
     "losses",

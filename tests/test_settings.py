@@ -8,15 +8,8 @@ import yaml
 
 from cyclegan.command_line import train_settings
 from cyclegan.errors import UserError, one_line_errors
-from cyclegan.settings import (
-    PRESETS_DIR,
-    TrainSettings,
-    check,
-    load_preset,
-    load_yaml,
-    resolve_device,
-    to_yaml,
-)
+from cyclegan.presets import PRESETS_DIR, load_preset, load_yaml, to_yaml
+from cyclegan.settings import TrainSettings, check, resolve_device
 
 DATA = ["--dataroot", "photos"]
 

@@ -184,9 +184,12 @@ def test_a_part_that_takes_any_option_gets_every_default():
 @pytest.mark.parametrize(
     ("term", "sentence"),
     [
-        (Term("hubert"), r"unknown hubert \(did you mean huber\?\); known: l1, huber"),
-        (Term("L1"), r"unknown L1 \(did you mean l1\?\)"),
-        (Term("huber", 1, {"dela": 1}), r"huber has no option dela \(did you mean delta\?\)"),
+        (Term("hubert"), r"unknown hubert at column 1 \(did you mean huber\?\); known: l1, huber"),
+        (Term("L1"), r"unknown L1 at column 1 \(did you mean l1\?\)"),
+        (
+            Term("huber", 1, {"dela": 1}),
+            r"huber at column 1 has no option dela \(did you mean delta\?\)",
+        ),
         (Term("torch.nn.L1Los"), r"torch.nn has no L1Los \(did you mean L1Loss\?\)"),
         (Term("no_such_package.Loss"), "no module no_such_package"),
         (Term("sys.path"), "sys.path is not a class or function"),

@@ -29,7 +29,7 @@ class Files:
 
     def images(self, *, seed: int = 0, serial: bool = False) -> UnpairedImages:
         prepare = Preparation("none", 8, 8, True)
-        return UnpairedImages(self.A, self.B, prepare, seed=seed, serial=serial)
+        return UnpairedImages(self.A, self.B, (prepare, prepare), seed=seed, serial=serial)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def photographs(tmp_path, make_images):
     A = make_images(tmp_path / "A", 5, seed=1)
     B = make_images(tmp_path / "B", 3, seed=2, size=(50, 44))
     prepare = Preparation("resize_and_crop", 40, 32, True)
-    return UnpairedImages(A, B, prepare, seed=0)
+    return UnpairedImages(A, B, (prepare, prepare), seed=0)
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
@@ -124,12 +124,20 @@ def test_crops_of_A_and_B_are_independent(tmp_path):
     levels = np.stack([columns, rows, 0 * rows], axis=-1).astype(np.uint8)
     Image.fromarray(levels).save(tmp_path / "x.png")
     prepare = Preparation("crop", 40, 32, True)
-    images = UnpairedImages([tmp_path / "x.png"], [tmp_path / "x.png"], prepare, seed=0)
+    images = UnpairedImages([tmp_path / "x.png"], [tmp_path / "x.png"], (prepare, prepare), seed=0)
     pairs = [(batch.real_A, batch.real_B) for batch in batches(images, count=40)]
     flipped = [[bool(x[0, 0, 0, 0] > x[0, 0, 0, -1]) for x in pair] for pair in pairs]
     assert {tuple(pair) for pair in flipped} == {(a, b) for a in (0, 1) for b in (0, 1)}
     lefts = [tuple(float(x[0, 0].min()) for x in pair) for pair in pairs]
     assert sum(a == b for a, b in lefts) < 20
+
+
+def test_each_domain_is_prepared_its_own_way(tmp_path, make_images):
+    A = make_images(tmp_path / "A", 2, size=(20, 20))
+    B = make_images(tmp_path / "B", 2, size=(40, 40))
+    prepare = Preparation("crop", 0, 16, True), Preparation("crop", 0, 32, True)
+    (batch,) = batches(UnpairedImages(A, B, prepare, seed=0), count=1)
+    assert (batch.real_A.shape[-1], batch.real_B.shape[-1]) == (16, 32)
 
 
 def test_an_epochs_last_batch_is_shorter_and_none_crosses_its_end(files):

@@ -7,41 +7,13 @@ from torch import nn
 from cyclegan.settings import TrainSettings, check
 from cyclegan.training.meter import Meter, not_finite
 from cyclegan.training.model import build_model, check_sizes
-from cyclegan.training.optim import Averaged, Schedule, adam, linear_factor, scale_learning_rate
+from cyclegan.training.optim import Averaged
 from cyclegan.training.pool import ImagePool
 from cyclegan.training.previews import Previews
 
 
 def settings(**options) -> TrainSettings:
     return check(TrainSettings, {"dataroot": "unused", "name": "unused", **options})
-
-
-def test_the_linear_schedule_is_the_published_one():
-    """reference: 5 + 5 epochs; the last epoch still learns."""
-    factors = [linear_factor(epoch, constant=5, decay=5) for epoch in range(10)]
-    assert factors == pytest.approx([1, 1, 1, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
-
-
-def test_an_epoch_is_the_tick_and_a_short_last_batch_counts():
-    schedule = Schedule(settings(n_epochs=1, n_epochs_decay=1, batch_size=4), epoch_length=10)
-    assert (schedule.steps_per_epoch, schedule.total_steps) == (3, 6)
-    assert schedule.factor(step=2, position=8) == 1
-    assert schedule.factor(step=3, position=10) == pytest.approx(0.5)
-
-
-def test_with_steps_the_rate_falls_in_the_second_half():
-    schedule = Schedule(settings(steps=4), epoch_length=1000)
-    assert schedule.total_steps == 4
-    factors = [schedule.factor(step=step, position=0) for step in range(4)]
-    assert factors == pytest.approx([1, 1, 2 / 3, 1 / 3])
-
-
-def test_each_optimizer_keeps_its_own_first_rate():
-    optimizer = adam([nn.Parameter(torch.zeros(1))], lr=0.004, beta1=0.5)
-    scale_learning_rate(optimizer, 0.5)
-    scale_learning_rate(optimizer, 0.25)
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
-    assert optimizer.param_groups[0]["betas"] == (0.5, 0.999)
 
 
 def images(*values: float) -> torch.Tensor:
@@ -111,13 +83,6 @@ def test_the_meter_gives_means_and_starts_over():
 
 def test_what_is_not_finite_is_named():
     assert not_finite({"a": 1.0, "b": float("nan"), "c": float("-inf")}) == ["b", "c"]
-
-
-@pytest.mark.parametrize(("identity", "passes"), [("5*l1", "AB"), ("none", ""), (" None ", "")])
-def test_identity_images_are_made_only_where_a_loss_looks_at_them(identity, passes):
-    small = {"ngf": 2, "ndf": 2, "generator": "resnet(blocks=1)"}
-    assert build_model(settings(identity=identity, **small)).identity == passes
-    assert build_model(settings(identity="none", identity_B="l1", **small)).identity == "B"
 
 
 def test_each_direction_may_have_a_generator_of_its_own():

@@ -14,7 +14,8 @@ from cyclegan import checkpoint
 from cyclegan.errors import UserError
 from cyclegan.networks.layers import initialize
 from cyclegan.networks.resnet import ResnetGenerator
-from cyclegan.settings import TrainSettings, check, to_yaml
+from cyclegan.presets import to_yaml
+from cyclegan.settings import TrainSettings, check
 from cyclegan.translate.translator import Translator
 
 SIZES = [(1, 1), (3, 5), (17, 31), (253, 257), (256, 256)]

@@ -15,7 +15,8 @@ from cyclegan.data.images import read_image
 from cyclegan.errors import one_line_errors
 from cyclegan.networks.layers import initialize
 from cyclegan.networks.resnet import ResnetGenerator
-from cyclegan.settings import TrainSettings, check, to_yaml
+from cyclegan.presets import to_yaml
+from cyclegan.settings import TrainSettings, check
 from cyclegan.translate.command import Translation
 from cyclegan.translate.translator import Translator
 

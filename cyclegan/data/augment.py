@@ -17,21 +17,26 @@ class Preparation:
     resize_and_crop: to load_size x load_size whatever the shape, then a random crop;
     crop: a random crop at the image's own scale;
     scale_width, scale_width_and_crop: to a width of load_size in the image's own shape;
-    resize: to load_size x load_size; none: to the nearest multiples of 4.
+    resize: to load_size x load_size; none: to the nearest multiples of `multiple`.
+
+    With --scale, sizes of A are so many times smaller than those of B, which the options name.
     """
 
     preprocess: Preprocess
     load_size: int
     crop_size: int
     flip: bool
+    multiple: int = 4
 
     @classmethod
-    def of(cls, settings: TrainSettings) -> "Preparation":
+    def of(cls, settings: TrainSettings, domain: str) -> "Preparation":
+        smaller = settings.smaller(domain)
         return cls(
             preprocess=settings.preprocess,
-            load_size=settings.load_size,
-            crop_size=settings.crop_size,
+            load_size=settings.load_size // smaller,
+            crop_size=settings.crop_size // smaller,
             flip=not settings.no_flip,
+            multiple=4 * settings.scale // smaller,
         )
 
     def __call__(self, image: Image.Image, random: np.random.Generator) -> Tensor:
@@ -54,7 +59,8 @@ class Preparation:
             height = int(max(self.load_size * height / width, self.crop_size))
             width = self.load_size
         elif self.preprocess == "none":
-            width, height = (max(4, round(side / 4) * 4) for side in image.size)
+            step = self.multiple
+            width, height = (max(step, round(side / step) * step) for side in image.size)
         if (width, height) == image.size:
             return image
         return image.resize((width, height), Image.Resampling.BICUBIC)

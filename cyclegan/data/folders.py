@@ -103,7 +103,7 @@ def check_domain(settings: TrainSettings, domain: str) -> Domain:
     paths = find_images(folder)[: settings.max_dataset_size]
     if not paths:
         raise UserError(f"{folder} holds no images: put some there ({', '.join(sorted(SUFFIXES))})")
-    found = _inspect(folder, paths, smallest=_smallest_side(settings))
+    found = _inspect(folder, paths, smallest=_smallest_side(settings, domain))
     if not found.files:
         complaints = "; ".join(found.complaints())
         remedy = _remedy(settings) if found.too_small else ""
@@ -145,23 +145,23 @@ def _size_of_whole(path: Path) -> tuple[int, int] | str:
         return str(error)
 
 
-def _smallest_side(settings: TrainSettings) -> int:
+def _smallest_side(settings: TrainSettings, domain: str) -> int:
     if settings.preprocess == "crop":
-        return settings.crop_size
+        return settings.crop_size // settings.smaller(domain)
     return SMALLEST_UNRESIZED if settings.preprocess == "none" else SMALLEST_SIDE
 
 
-def size_warning(A: Domain, B: Domain) -> str | None:
-    """A line about domains whose pixels are of different scale, which no generator here mends."""
+def size_warning(A: Domain, B: Domain, *, scale: int = 1) -> str | None:
+    """A line about domains whose sizes do not agree with --scale."""
     side_A, side_B = (median(min(size) for size in domain.sizes) for domain in (A, B))
-    if max(side_A, side_B) < 1.5 * min(side_A, side_B):
+    if scale * side_A < 1.5 * side_B and side_B < 1.5 * scale * side_A:
         return None
-    small, large = ("A", "B") if side_A < side_B else ("B", "A")
-    return (
-        f"images of {small} are typically {min(side_A, side_B):.0f} px, of {large} "
-        f"{max(side_A, side_B):.0f} px: a generator keeps the size of its image, so enlarge "
-        f"{small} first where enlargement is the task"
-    )
+    sizes = f"images of A are typically {side_A:.0f} px, of B {side_B:.0f} px"
+    if scale > 1:
+        return f"{sizes}: that is not --scale {scale}"
+    if side_A < side_B:
+        return f"{sizes}: a generator keeps the size of its image; to enlarge A, use --scale"
+    return f"{sizes}: a generator keeps the size of its image"
 
 
 def _missing(settings: TrainSettings, domain: str, folder: Path | None) -> str:

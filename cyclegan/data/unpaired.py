@@ -43,13 +43,13 @@ class UnpairedImages(Dataset[Sample]):
         self,
         files_A: Sequence[Path],
         files_B: Sequence[Path],
-        prepare: Preparation,
+        prepare: tuple[Preparation, Preparation],
         *,
         seed: int,
         serial: bool = False,
     ) -> None:
         self.files_A, self.files_B = files_A, files_B
-        self.prepare = prepare
+        self.prepare_A, self.prepare_B = prepare
         self.seed = seed
         self.serial = serial
         self.epoch_length = max(len(files_A), len(files_B))
@@ -59,8 +59,8 @@ class UnpairedImages(Dataset[Sample]):
         random = np.random.default_rng([self.seed, 1, position])
         index_A, index_B = self._indices(position, random)
         broken: dict[Path, str] = {}
-        image_A = self._load(self.files_A, index_A, random, broken)
-        image_B = self._load(self.files_B, index_B, random, broken)
+        image_A = self._load(self.files_A, index_A, self.prepare_A, random, broken)
+        image_B = self._load(self.files_B, index_B, self.prepare_B, random, broken)
         return image_A, image_B, broken
 
     def _indices(self, position: int, random: np.random.Generator) -> tuple[int, int]:
@@ -77,6 +77,7 @@ class UnpairedImages(Dataset[Sample]):
         self,
         files: Sequence[Path],
         index: int,
+        prepare: Preparation,
         random: np.random.Generator,
         broken: dict[Path, str],
     ) -> Tensor:
@@ -84,7 +85,7 @@ class UnpairedImages(Dataset[Sample]):
         for offset in range(len(files)):
             path = files[(index + offset) % len(files)]
             try:
-                return self.prepare(read_image(path), random)
+                return prepare(read_image(path), random)
             except UnreadableImage as error:
                 broken[path] = str(error)
         raise UserError(f"no image in {files[0].parent} can be read any more: check the disk")

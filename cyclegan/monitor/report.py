@@ -15,8 +15,11 @@ _MOST_POINTS = 500
 _GROUPS = (
     ("generators against discriminators", ("adversarial_",)),
     ("discriminators", ("D_",)),
+    ("penalties", ("penalty_",)),
     ("cycle", ("cycle_",)),
-    ("identity and content", ("identity_", "content_")),
+    ("identity, content and others", ("identity_", "content_", "pseudo_pair_", "nce_")),
+    ("sliced Wasserstein distance to real B", ("swd",)),
+    ("PSNR to real B, dB", ("psnr",)),
     ("learning rate", ("lr",)),
     ("images per second", ("images_per_second",)),
 )

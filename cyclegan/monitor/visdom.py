@@ -29,8 +29,11 @@ MAX_POINTS = 1001
 WINDOWS = {
     "adversarial": "generators",
     "D": "discriminators",
+    "penalty": "penalties",
     "cycle": "cycle",
     "other": "identity, content, other",
+    "swd": "sliced Wasserstein distance to real B",
+    "psnr": "PSNR to real B, dB",
     "lr": "learning rate",
     "images": "images per second",
     "data": "wait for data, seconds a step",

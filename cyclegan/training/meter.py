@@ -4,28 +4,31 @@ import math
 import time
 from collections.abc import Mapping
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 class Meter:
-    """`update` costs no synchronization; `read` does, and starts over."""
+    """`update` costs no synchronization; `read` does, and starts over. A loss that is not due at
+    every step is averaged over the steps that it was.
+    """
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.count = 0
+        self.counts: dict[str, int] = {}
 
     def update(self, losses: Mapping[str, Tensor]) -> None:
         for name, value in losses.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.count += 1
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def read(self) -> dict[str, float]:
         means = self.peek()
-        self.sums, self.count = {}, 0
+        self.sums, self.counts = {}, {}
         return means
 
     def peek(self) -> dict[str, float]:
-        return {name: float(total) / self.count for name, total in self.sums.items()}
+        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
 
 
 class Interval:
@@ -56,3 +59,12 @@ class Interval:
 def not_finite(values: Mapping[str, float]) -> list[str]:
     """The names whose values are NaN or infinite."""
     return [name for name, value in values.items() if not math.isfinite(value)]
+
+
+def broken_networks(model: nn.Module) -> list[str]:
+    """The parameters that hold NaN or infinity."""
+    return [
+        f"weights of {name}"
+        for name, parameter in model.named_parameters()
+        if not torch.isfinite(parameter).all()
+    ][:3]

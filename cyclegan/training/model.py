@@ -1,89 +1,96 @@
 """Two generators, two discriminators, and the images they make of a pair of batches."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from cyclegan import spec
 from cyclegan.errors import UserError
-from cyclegan.networks import DISCRIMINATORS, GENERATORS
+from cyclegan.networks.build import GENERATOR_NAMES, build_discriminator, build_generator
 from cyclegan.networks.layers import initialize
 from cyclegan.settings import TrainSettings
 
+# Each image that is made: by which generator, and of what.
+PASSES = {
+    "fake_B": ("G_AB", "real_A"),
+    "fake_A": ("G_BA", "real_B"),
+    "rec_A": ("G_BA", "fake_B"),
+    "rec_B": ("G_AB", "fake_A"),
+    "idt_A": ("G_BA", "real_A"),
+    "idt_B": ("G_AB", "real_B"),
+    "pse_A": ("G_BA", "fake_B"),
+    "pse_B": ("G_AB", "fake_A"),
+}
+# A pseudo-pair is like a reconstruction, but the way there is not to learn from it.
+DETACHED = ("pse_A", "pse_B")
+CLASSIC_PASSES = ("fake_A", "fake_B", "rec_A", "rec_B", "idt_A", "idt_B")
 
-@dataclass(frozen=True)
+
+@dataclass
 class Images:
-    """NCHW batches in [-1, 1]; a suffix is the domain of the image."""
+    """NCHW batches in [-1, 1]; a suffix is the domain of the image. A pass that no loss looks at
+    is not made: its image is None.
+    """
 
     real_A: Tensor
     real_B: Tensor
-    fake_A: Tensor
-    fake_B: Tensor
-    rec_A: Tensor
-    rec_B: Tensor
+    fake_A: Tensor | None = None
+    fake_B: Tensor | None = None
+    rec_A: Tensor | None = None
+    rec_B: Tensor | None = None
     idt_A: Tensor | None = None
     idt_B: Tensor | None = None
+    pse_A: Tensor | None = None
+    pse_B: Tensor | None = None
+
+    def get(self, name: str) -> Tensor:
+        """The image of this name, which must have been made."""
+        image = getattr(self, name)
+        assert isinstance(image, Tensor), f"{name} was not made"
+        return image
 
 
 class CycleGAN(nn.Module):
-    """Both directions at once (Zhu et al., 2017, fig. 3).
-
-    Args:
-        identity: the domains whose images also pass through the generator into that domain.
+    """Both directions at once (Zhu et al., 2017, fig. 3). A domain that no adversarial loss is
+    about has no discriminator.
     """
 
     def __init__(
-        self,
-        *,
-        G_AB: nn.Module,
-        G_BA: nn.Module,
-        D_A: nn.Module,
-        D_B: nn.Module,
-        identity: str,
+        self, *, G_AB: nn.Module, G_BA: nn.Module, discriminators: dict[str, nn.Module]
     ) -> None:
         super().__init__()
         self.generators = nn.ModuleDict({"G_AB": G_AB, "G_BA": G_BA})
-        self.discriminators = nn.ModuleDict({"D_A": D_A, "D_B": D_B})
-        self.identity = identity
+        self.discriminators = nn.ModuleDict(discriminators)
 
-    def forward(self, real_A: Tensor, real_B: Tensor) -> Images:
-        G_AB, G_BA = self.generators["G_AB"], self.generators["G_BA"]
-        fake_B, fake_A = G_AB(real_A), G_BA(real_B)
-        return Images(
-            real_A=real_A,
-            real_B=real_B,
-            fake_A=fake_A,
-            fake_B=fake_B,
-            rec_A=G_BA(fake_B),
-            rec_B=G_AB(fake_A),
-            idt_A=G_BA(real_A) if "A" in self.identity else None,
-            idt_B=G_AB(real_B) if "B" in self.identity else None,
-        )
+    def forward(
+        self, real_A: Tensor, real_B: Tensor, passes: Collection[str] = CLASSIC_PASSES
+    ) -> Images:
+        """Makes the images named in `passes`, and those on the way to them."""
+        images = Images(real_A, real_B)
+        on_the_way = {source for name in passes for _, source in [PASSES[name]]}
+        for name, (generator, source) in PASSES.items():
+            if name in passes or name in on_the_way:
+                image = images.get(source)
+                if name in DETACHED:
+                    image = image.detach()
+                setattr(images, name, self.generators[generator](image))
+        return images
 
 
 def build_model(settings: TrainSettings, *, trusted: bool = True) -> CycleGAN:
     """The networks that the settings name, freshly initialized from torch's global generator."""
-    networks = {name: build_generator(settings, name, trusted=trusted) for name in ("G_AB", "G_BA")}
-    for name in ("D_A", "D_B"):
-        term = spec.parse_one(settings.discriminator, slot="discriminator")
-        networks[name] = spec.build(
-            term, DISCRIMINATORS, slot="discriminator", trusted=trusted, channels=settings.ndf
-        )
-    for network in networks.values():
+    generators = {
+        name: build_generator(settings, name, trusted=trusted) for name in GENERATOR_NAMES
+    }
+    discriminators = {
+        f"D_{domain}": build_discriminator(settings, trusted=trusted)
+        for domain in "AB"
+        if spec.parse(settings.slot("adversarial", domain), slot="adversarial")
+    }
+    for network in (*generators.values(), *discriminators.values()):
         initialize(network, init_type=settings.init_type, gain=settings.init_gain)
-    # A pass that no loss looks at is not made.
-    identity = [d for d in "AB" if spec.parse(settings.slot("identity", d), slot="identity")]
-    return CycleGAN(**networks, identity="".join(identity))
-
-
-def build_generator(settings: TrainSettings, name: str, *, trusted: bool = True) -> nn.Module:
-    """One generator, G_AB or G_BA, not yet initialized."""
-    assert name in ("G_AB", "G_BA")
-    term = spec.parse_one(settings.generator_of(name), slot="generator")
-    network: nn.Module = spec.build(
-        term, GENERATORS, slot="generator", trusted=trusted, channels=settings.ngf
-    )
-    return network
+    return CycleGAN(**generators, discriminators=discriminators)
 
 
 def check_sizes(model: CycleGAN, settings: TrainSettings) -> None:
@@ -94,17 +101,25 @@ def check_sizes(model: CycleGAN, settings: TrainSettings) -> None:
     option, side = (
         ("crop_size", settings.crop_size) if cropped else ("load_size", settings.load_size)
     )
-    for network in model.generators.values():
-        multiple = int(getattr(network, "multiple", 1))
-        if side % multiple or side < 4 * multiple:
-            raise UserError(
-                f"--{option} {side} does not fit the generator: use a multiple of {multiple}, "
-                f"at least {4 * multiple}"
-            )
-    for network in model.discriminators.values():
-        smallest = int(getattr(network, "min_size", 1))
+    for name, network in model.generators.items():
+        _check_generator(network, option, side, settings.smaller(name[2]))
+    for name, network in model.discriminators.items():
+        smaller = settings.smaller(name[-1])
+        smallest = int(getattr(network, "min_size", 1)) * smaller
         if side < smallest:
+            at_scale = f" at --scale {smaller}" if smaller > 1 else ""
             raise UserError(
-                f"--{option} {side} is too small for the discriminator, which needs {smallest}: "
-                "raise it, or give the discriminator fewer layers"
+                f"--{option} {side} is too small for the discriminator {name}, which needs "
+                f"{smallest}{at_scale}: raise it, or give the discriminator fewer layers"
             )
+
+
+def _check_generator(network: nn.Module, option: str, side: int, smaller: int) -> None:
+    multiple = int(getattr(network, "multiple", 1))
+    smallest = int(getattr(network, "min_size", 4 * multiple))
+    if side // smaller % multiple or side // smaller < smallest:
+        at_scale = f" at --scale {smaller}" if smaller > 1 else ""
+        raise UserError(
+            f"--{option} {side} does not fit the generator{at_scale}: use a multiple of "
+            f"{multiple * smaller}, at least {smallest * smaller}"
+        )

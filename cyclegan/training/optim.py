@@ -1,4 +1,4 @@
-"""Optimizers, and how the learning rate falls."""
+"""Optimizers, the rates they learn at, and averaged networks."""
 
 import copy
 from collections.abc import Iterable
@@ -7,49 +7,45 @@ from typing import Any
 import torch
 from torch import nn
 
+from cyclegan import spec
+from cyclegan.errors import UserError
 from cyclegan.settings import TrainSettings
 
+OPTIMIZERS = {
+    "adam": "torch.optim.Adam",
+    "adamw": "torch.optim.AdamW",
+    "sgd": "torch.optim.SGD",
+    "rmsprop": "torch.optim.RMSprop",
+    "adagrad": "torch.optim.Adagrad",
+}
 
-def linear_factor(tick: int, *, constant: int, decay: int) -> float:
-    """What the learning rate is multiplied by at tick 0, 1, ...: 1 for `constant` ticks, then a
-    straight line that would reach 0 one tick after the last (CycleGAN, 2017: ticks are epochs).
+
+def build_optimizer(
+    parameters: Iterable[nn.Parameter], settings: TrainSettings, *, of: str, trusted: bool = True
+) -> torch.optim.Optimizer:
+    """The optimizer of the generators ("G") or the discriminators ("D"); its group remembers its
+    first rate, which the schedule multiplies.
     """
-    return 1.0 - max(0, tick + 1 - constant) / (decay + 1)
-
-
-class Schedule:
-    """How long a run is, and what its learning rates are multiplied by at each step.
-
-    Ticks are epochs, or steps where --steps gives the length: then the rate is constant in the
-    first half and falls in the second.
-    """
-
-    def __init__(self, settings: TrainSettings, *, epoch_length: int) -> None:
-        self.settings = settings
-        self.epoch_length = epoch_length
-        self.steps_per_epoch = -(-epoch_length // settings.batch_size)
-        epochs = settings.n_epochs + settings.n_epochs_decay
-        self.total_steps = settings.steps or epochs * self.steps_per_epoch
-
-    def factor(self, *, step: int, position: int) -> float:
-        """For the step that is taken after `step` steps and `position` samples."""
-        settings = self.settings
-        if settings.steps is None:
-            tick, constant, decay = (
-                position // self.epoch_length,
-                settings.n_epochs,
-                settings.n_epochs_decay,
-            )
-        else:
-            constant = settings.steps // 2
-            tick, decay = step, settings.steps - constant
-        return linear_factor(tick, constant=constant, decay=decay)
-
-
-def adam(parameters: Iterable[nn.Parameter], *, lr: float, beta1: float) -> torch.optim.Adam:
-    # The group remembers its first rate, which the schedule multiplies.
-    group = {"params": list(parameters), "first_lr": lr}
-    return torch.optim.Adam([group], lr=lr, betas=(beta1, 0.999))
+    own = settings.optimizer_D if of == "D" else None
+    slot = "optimizer" if own is None else "optimizer_D"
+    term = spec.parse_one(own or settings.optimizer, slot=slot)
+    rate = settings.lr if of == "G" or settings.lr_D is None else settings.lr_D
+    rate = term.options.get("lr", rate)
+    # A group without parameters is allowed, a list without groups is not: a fixed network learns
+    # nothing, and need not be a special case.
+    groups = [{"params": list(parameters), "first_lr": rate}]
+    optimizer = spec.build(
+        term,
+        OPTIMIZERS,
+        slot=slot,
+        trusted=trusted,
+        params=groups,
+        lr=rate,
+        betas=(settings.beta1, 0.999),
+    )
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise UserError(f"--{slot}: {term.name} is no optimizer; known: {', '.join(OPTIMIZERS)}")
+    return optimizer
 
 
 def scale_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

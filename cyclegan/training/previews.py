@@ -1,6 +1,6 @@
 """The run's fixed images, translated and brought back, as one picture."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ CELL = 224
 # Larger images are cut to their middle: a preview must not cost more than the steps round it.
 LARGEST = 512
 _HEADER = 18
-Resize = Callable[[Image.Image], Image.Image]
 
 _COLUMNS = ("real_A", "fake_B", "rec_A", "real_B", "fake_A", "rec_B")
 
@@ -31,9 +30,8 @@ class Previews:
     def __init__(
         self, settings: TrainSettings, files_A: Sequence[Path], files_B: Sequence[Path]
     ) -> None:
-        resize = Preparation.of(settings).resize
-        self.images_A = _fixed(settings, "A", files_A, resize)
-        self.images_B = _fixed(settings, "B", files_B, resize)
+        self.images_A = _fixed(settings, "A", files_A)
+        self.images_B = _fixed(settings, "B", files_B)
 
     def draw(self, G_AB: Translator, G_BA: Translator) -> Image.Image:
         """Rows of real_A, fake_B, rec_A and real_B, fake_A, rec_B."""
@@ -54,9 +52,8 @@ class Previews:
         return sheet
 
 
-def _fixed(
-    settings: TrainSettings, domain: str, training: Sequence[Path], resize: Resize
-) -> list[Image.Image]:
+def _fixed(settings: TrainSettings, domain: str, training: Sequence[Path]) -> list[Image.Image]:
+    resize = Preparation.of(settings, domain).resize
     folder = domain_folder(settings, "test", domain)
     files = (find_images(folder) if folder else []) or list(training)
     images: list[Image.Image] = []

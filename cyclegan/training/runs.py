@@ -4,7 +4,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cyclegan import settings as options
+from cyclegan import presets
 from cyclegan.checkpoint import write_atomically
 from cyclegan.errors import UserError
 from cyclegan.settings import TrainSettings
@@ -36,7 +36,7 @@ class RunFolder:
     def _prepare(self, settings: TrainSettings) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = self._claim()
-        if not settings.continue_train and (self.path / options.SETTINGS_FILE).exists():
+        if not settings.continue_train and (self.path / presets.SETTINGS_FILE).exists():
             self.moved_to = self._move_aside()
             self.path.mkdir()
             self._lock = self._claim()
@@ -64,5 +64,5 @@ class RunFolder:
     def _write_settings(self, settings: TrainSettings) -> None:
         # Whether to go on, and whom to trust, is said anew each time.
         kept = settings.model_copy(update={"continue_train": False, "trust_imports": False})
-        text = options.to_yaml(kept).encode()
-        write_atomically(self.path / options.SETTINGS_FILE, lambda file: file.write(text))
+        text = presets.to_yaml(kept).encode()
+        write_atomically(self.path / presets.SETTINGS_FILE, lambda file: file.write(text))

@@ -7,6 +7,7 @@ import torch
 
 from cyclegan.errors import UserError
 from cyclegan.training.optim import Averaged
+from cyclegan.training.schedule import Schedule
 from cyclegan.training.step import Stepper
 
 
@@ -18,13 +19,17 @@ class Progress:
     position: int = 0
 
 
-def capture(progress: Progress, stepper: Stepper, averaged: Averaged) -> dict[str, Any]:
+def capture(
+    progress: Progress, stepper: Stepper, averaged: Averaged, schedule: Schedule
+) -> dict[str, Any]:
     return {
         "progress": {"step": progress.step, "position": progress.position},
         "model": stepper.model.state_dict(),
+        "heads": stepper.heads.state_dict(),
         "averaged": averaged.state_dict(),
         "optimizer_G": stepper.optimizer_G.state_dict(),
         "optimizer_D": stepper.optimizer_D.state_dict(),
+        "schedule": schedule.state_dict(),
         "pools": {domain: pool.state_dict() for domain, pool in stepper.pools.items()},
         "random": {
             "torch": torch.get_rng_state(),
@@ -34,7 +39,11 @@ def capture(progress: Progress, stepper: Stepper, averaged: Averaged) -> dict[st
 
 
 def restore(
-    state: dict[str, Any], progress: Progress, stepper: Stepper, averaged: Averaged
+    state: dict[str, Any],
+    progress: Progress,
+    stepper: Stepper,
+    averaged: Averaged,
+    schedule: Schedule,
 ) -> None:
     """Puts a captured state back; raises UserError where it belongs to other networks."""
     device = next(stepper.model.parameters()).device
@@ -45,6 +54,9 @@ def restore(
     }
     try:
         stepper.model.load_state_dict(state["model"])
+        # States of earlier versions hold neither heads nor a schedule: they had none.
+        stepper.heads.load_state_dict(state.get("heads", {}))
+        schedule.load_state_dict(state.get("schedule", {}))
         averaged.load_state_dict(state["averaged"])
         stepper.optimizer_G.load_state_dict(state["optimizer_G"])
         stepper.optimizer_D.load_state_dict(state["optimizer_D"])
@@ -62,5 +74,5 @@ def restore(
         first = " ".join(str(error).split())[:200]
         raise UserError(
             f"the saved state does not fit these settings ({first}): continue without changing "
-            "generator, discriminator, ngf, ndf or ema"
+            "generator, discriminator, ngf, ndf, ema, optimizer, scale, or which slots are none"
         ) from None

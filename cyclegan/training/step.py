@@ -3,15 +3,15 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
-from cyclegan.errors import UserError
-from cyclegan.losses import ADVERSARIAL_LOSSES, IMAGE_LOSSES
-from cyclegan.losses.terms import Slot
+from cyclegan.losses.terms import START, Clock
 from cyclegan.settings import TrainSettings
 from cyclegan.training.model import CycleGAN, Images
-from cyclegan.training.optim import adam
+from cyclegan.training.optim import build_optimizer
 from cyclegan.training.pool import ImagePool
+from cyclegan.training.slots import PAIRS, build_slots, judges
 
 Losses = dict[str, Tensor]
 
@@ -21,100 +21,108 @@ class Stepper:
 
     def __init__(self, model: CycleGAN, settings: TrainSettings, *, trusted: bool = True) -> None:
         self.model = model
-        common: dict[str, Any] = {"trusted": trusted, "device": next(model.parameters()).device}
-        self.adversarial = Slot(
-            settings.adversarial, ADVERSARIAL_LOSSES, slot="adversarial", **common
-        )
-        check_game(self.adversarial)
-        self.cycle, self.identity, self.content = (
+        self.clip_grad = settings.clip_grad
+        self.slots = build_slots(settings, model, trusted=trusted)
+        self.judges = judges(settings, model, trusted=trusted)
+        # What losses learn by themselves: the heads of a contrastive one.
+        self.heads = nn.ModuleDict(
             {
-                domain: Slot(
-                    settings.slot(slot, domain),
-                    IMAGE_LOSSES,
-                    slot=settings.slot_option(slot, domain),
-                    **common,
-                )
-                for domain in "AB"
+                f"{name}_{label}": module
+                for name, slot in self.slots.items()
+                for label, module in slot.modules().items()
             }
-            for slot in ("cycle", "identity", "content")
         )
-        self.optimizer_G = adam(model.generators.parameters(), lr=settings.lr, beta1=settings.beta1)
-        self.optimizer_D = adam(
-            model.discriminators.parameters(),
-            lr=settings.lr if settings.lr_D is None else settings.lr_D,
-            beta1=settings.beta1,
-        )
+        common: dict[str, Any] = {"settings": settings, "trusted": trusted}
+        learners = nn.ModuleList([model.generators, self.heads])
+        self.optimizer_G = build_optimizer(learners.parameters(), of="G", **common)
+        self.optimizer_D = build_optimizer(model.discriminators.parameters(), of="D", **common)
         self.pools = {
             domain: ImagePool(settings.pool_size, seed=settings.seed + offset)
             for offset, domain in enumerate("AB")
         }
 
-    def step(self, real_A: Tensor, real_B: Tensor) -> Losses:
+    def step(self, real_A: Tensor, real_B: Tensor, clock: Clock = START) -> Losses:
         """NCHW batches of either domain in [-1, 1]; gives the losses, detached, on the device."""
-        images = self.model(real_A, real_B)
+        images = self.model(real_A, real_B, self.passes(clock))
 
         self.model.discriminators.requires_grad_(False)
-        losses_G = minimize(self.optimizer_G, self.generator_losses(images))
+        losses_G = self.minimize(self.optimizer_G, self.generator_losses(images, clock))
 
         self.model.discriminators.requires_grad_(True)
-        losses_D = minimize(self.optimizer_D, self.discriminator_losses(images))
+        losses_D = self.minimize(self.optimizer_D, self.discriminator_losses(images, clock))
 
         return losses_G | losses_D
 
-    def generator_losses(self, images: Images) -> Losses:
+    def passes(self, clock: Clock) -> set[str]:
+        """The images that some loss looks at in this step."""
+        wanted = {made for slot, (made, _) in PAIRS.items() if self.slots[slot].due(clock)}
+        wanted |= {f"fake_{domain}" for domain in "AB" if f"D_{domain}" in self.judges}
+        return wanted | {f"fake_{d}" for d in "AB" if self.slots[f"nce_{d}"].due(clock)}
+
+    def generator_losses(self, images: Images, clock: Clock = START) -> Losses:
         """One flat dict: its sum is what the generators minimize, its keys name the curves."""
-        D_A, D_B = self.model.discriminators["D_A"], self.model.discriminators["D_B"]
-        real_A, real_B = images.real_A, images.real_B
-        losses = {
-            **self.adversarial.evaluate(
-                "adversarial_A", lambda loss: loss.generator(D_A, images.fake_A, real_A)
-            ),
-            **self.adversarial.evaluate(
-                "adversarial_B", lambda loss: loss.generator(D_B, images.fake_B, real_B)
-            ),
-            **self.cycle["A"].image_losses("cycle_A", images.rec_A, real_A),
-            **self.cycle["B"].image_losses("cycle_B", images.rec_B, real_B),
-            **self.content["A"].image_losses("content_A", images.fake_A, real_B),
-            **self.content["B"].image_losses("content_B", images.fake_B, real_A),
-        }
-        if images.idt_A is not None:
-            losses |= self.identity["A"].image_losses("identity_A", images.idt_A, real_A)
-        if images.idt_B is not None:
-            losses |= self.identity["B"].image_losses("identity_B", images.idt_B, real_B)
+        losses: Losses = {}
+        for domain in "AB":
+            if judge := self.judges.get(f"D_{domain}"):
+                pair = images.get(f"fake_{domain}"), images.get(f"real_{domain}")
+                name = f"adversarial_{domain}"
+                losses |= self.slots[name].evaluate(
+                    name, judge, *pair, method="generator", clock=clock
+                )
+        for name, (made, target) in PAIRS.items():
+            if self.slots[name].due(clock):
+                pair = equally_large(images.get(made), images.get(target))
+                losses |= self.slots[name].image_losses(name, *pair, clock)
+        for domain, source in (("A", images.real_B), ("B", images.real_A)):
+            name = f"nce_{domain}"
+            if self.slots[name].due(clock):
+                pair = source, images.get(f"fake_{domain}")
+                losses |= self.slots[name].evaluate(
+                    name, self.model.generators, domain, *pair, clock=clock
+                )
         return losses
 
-    def discriminator_losses(self, images: Images) -> Losses:
-        # Fakes are detached by the pools: this step must not reach the generators.
-        fake_A = self.pools["A"].query(images.fake_A)
-        fake_B = self.pools["B"].query(images.fake_B)
-        D_A, D_B = self.model.discriminators["D_A"], self.model.discriminators["D_B"]
-        # A weight on the adversarial loss balances it against the generators' other losses; a
-        # discriminator has no others.
-        return {
-            **self.adversarial.evaluate(
-                "D_A", lambda loss: loss.discriminator(D_A, fake_A, images.real_A), weighted=False
-            ),
-            **self.adversarial.evaluate(
-                "D_B", lambda loss: loss.discriminator(D_B, fake_B, images.real_B), weighted=False
-            ),
-        }
+    def discriminator_losses(self, images: Images, clock: Clock = START) -> Losses:
+        losses: Losses = {}
+        for domain in "AB":
+            if judge := self.judges.get(f"D_{domain}"):
+                # Fakes are detached by the pools: this step must not reach the generators.
+                fake = self.pools[domain].query(images.get(f"fake_{domain}"))
+                args = judge, fake, images.get(f"real_{domain}")
+                # A weight on the adversarial loss balances it against the generators' other
+                # losses; a discriminator has no others.
+                losses |= self.slots[f"adversarial_{domain}"].evaluate(
+                    f"D_{domain}", *args, method="discriminator", weighted=False
+                )
+                losses |= self.slots[f"penalty_{domain}"].evaluate(
+                    f"penalty_{domain}", *args, clock=clock
+                )
+        return losses
+
+    def minimize(self, optimizer: torch.optim.Optimizer, losses: Losses) -> Losses:
+        """One update towards a smaller sum; gives the values, detached."""
+        if not losses:
+            return {}
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        if self.clip_grad:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, self.clip_grad)
+        optimizer.step()
+        return {name: value.detach() for name, value in losses.items()}
 
 
-def minimize(optimizer: torch.optim.Optimizer, losses: Losses) -> Losses:
-    """One update towards a smaller sum; gives the values, detached."""
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(torch.stack(list(losses.values())).sum())
-    optimizer.step()
-    return {name: value.detach() for name, value in losses.items()}
+def equally_large(made: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The pair as it is or, where --scale makes a translation larger or smaller than its source,
+    with the larger image reduced to the size of the smaller by bicubic interpolation.
+    """
+    if made.shape == target.shape:
+        return made, target
+    size = min(made.shape[-2:], target.shape[-2:])
+    return _reduced(made, size), _reduced(target, size)
 
 
-def check_game(adversarial: Slot) -> None:
-    """Raises UserError where the discriminators would have nothing to learn by."""
-    if not adversarial:
-        raise UserError("--adversarial none: the discriminators would learn nothing; name one")
-    for part in adversarial.losses:
-        if not (hasattr(part.loss, "generator") and hasattr(part.loss, "discriminator")):
-            raise UserError(
-                f"--adversarial {part.label} is an image loss, not a game: it has no "
-                "generator(D, fake, real) and discriminator(D, fake, real)"
-            )
+def _reduced(image: Tensor, size: torch.Size) -> Tensor:
+    if image.shape[-2:] == size:
+        return image
+    return functional.interpolate(image, size=size, mode="bicubic", antialias=True)

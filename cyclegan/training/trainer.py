@@ -1,7 +1,6 @@
 """The run: from settings to a trained, saved and measured pair of generators."""
 
 import json
-import shlex
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -12,16 +11,18 @@ from cyclegan.data.augment import Preparation
 from cyclegan.data.folders import check_domains, size_warning
 from cyclegan.data.unpaired import Batch, UnpairedImages, stream
 from cyclegan.errors import UserError
-from cyclegan.evaluation.compare import compare
+from cyclegan.evaluation.compare import Comparison, compare
 from cyclegan.monitor import Monitor, Monitors
 from cyclegan.monitor.console import Console
 from cyclegan.monitor.files import Files, forget_after, read_metrics
 from cyclegan.settings import TrainSettings, resolve_device
-from cyclegan.training.meter import Interval, Meter, not_finite
+from cyclegan.training.messages import command_to_continue, device_line
+from cyclegan.training.meter import Interval, Meter, broken_networks, not_finite
 from cyclegan.training.model import build_model, check_sizes
-from cyclegan.training.optim import Averaged, Schedule, scale_learning_rate
+from cyclegan.training.optim import Averaged, scale_learning_rate
 from cyclegan.training.previews import Previews
 from cyclegan.training.runs import RunFolder
+from cyclegan.training.schedule import Schedule
 from cyclegan.training.state import Progress, capture, restore
 from cyclegan.training.step import Stepper
 from cyclegan.training.stop import StopRequest
@@ -47,18 +48,18 @@ class Trainer:
         check_sizes(self.model, settings)
         self.stepper = Stepper(self.model, settings, trusted=trusted)
         self.averaged = Averaged(self.model.generators, decay=settings.ema)
-        self.progress = Progress()
-        if saved is not None:
-            restore(saved, self.progress, self.stepper, self.averaged)
-
         self.images = UnpairedImages(
             self.domain_A.files,
             self.domain_B.files,
-            Preparation.of(settings),
+            (Preparation.of(settings, "A"), Preparation.of(settings, "B")),
             seed=settings.seed,
             serial=settings.serial_batches,
         )
-        self.schedule = Schedule(settings, epoch_length=self.images.epoch_length)
+        length = self.images.epoch_length
+        self.schedule = Schedule(settings, epoch_length=length, trusted=trusted)
+        self.progress = Progress()
+        if saved is not None:
+            restore(saved, self.progress, self.stepper, self.averaged, self.schedule)
         self.previews = Previews(settings, self.domain_A.files, self.domain_B.files)
         self.meter = Meter()
         self.saved_step = self.progress.step
@@ -103,7 +104,8 @@ class Trainer:
         scale_learning_rate(self.stepper.optimizer_D, factor)
         real_A = batch.real_A.to(self.device, non_blocking=True)
         real_B = batch.real_B.to(self.device, non_blocking=True)
-        self.meter.update(self.stepper.step(real_A, real_B))
+        clock = self.schedule.clock(self.progress.step)
+        self.meter.update(self.stepper.step(real_A, real_B, clock))
         self.averaged.update()
         self.progress.step += 1
         self.progress.position += len(real_A)
@@ -111,8 +113,11 @@ class Trainer:
     def _after_step(self) -> None:
         step, settings = self.progress.step, self.settings
         last = step == self.schedule.total_steps
-        if last or step % settings.print_every == 0 or step in EARLY_REPORTS:
-            self._report()
+        every = self.schedule.evaluate_every
+        if every and step % every == 0 and not last:
+            self._report(self._measure())
+        elif last or step % settings.print_every == 0 or step in EARLY_REPORTS:
+            self._report({})
         if last or step % settings.preview_every == 0:
             self._preview()
         epoch, place = divmod(self.progress.position, self.images.epoch_length)
@@ -123,13 +128,20 @@ class Trainer:
             self._save("latest")
         self.interval.step_done()
 
-    def _report(self) -> None:
+    def _measure(self) -> dict[str, float]:
+        """The figures of the test images in mid-run, which a schedule may go by."""
+        if (comparison := self._compare()) is None:
+            return {}
+        self.schedule.observe(comparison.swd_fake)
+        return comparison.scalars()
+
+    def _report(self, measured: dict[str, float]) -> None:
         rate = self.stepper.optimizer_G.param_groups[0]["lr"]
         values = self.meter.read()
         self._refuse_nonsense(not_finite(values))
         speed = self.interval.read(self.progress.position)
         self.interval = Interval(self.progress.position)
-        self.monitors.scalars(self.progress.step, {**values, "lr": rate, **speed})
+        self.monitors.scalars(self.progress.step, {**values, **measured, "lr": rate, **speed})
 
     def _preview(self) -> None:
         G_AB, G_BA = self._translator("G_AB"), self._translator("G_BA")
@@ -146,7 +158,7 @@ class Trainer:
         self._refuse_nonsense(not_finite(self.meter.peek()) or broken_networks(self.model))
         try:
             if epoch == "latest":
-                state = capture(self.progress, self.stepper, self.averaged)
+                state = capture(self.progress, self.stepper, self.averaged, self.schedule)
                 checkpoint.save_state(self.folder.path, state)
                 self.saved_step = self.progress.step
             checkpoint.save_weights(self.folder.path, epoch, self._published())
@@ -190,7 +202,7 @@ class Trainer:
             say(domain.describe(name))
             for complaint in domain.complaints():
                 say(f"  warning: {complaint}")
-        if warning := size_warning(self.domain_A, self.domain_B):
+        if warning := size_warning(self.domain_A, self.domain_B, scale=self.settings.scale):
             say(f"warning: {warning}")
         say(device_line(self.device, preset=self.settings.preset))
         if self.folder.moved_to is not None:
@@ -230,11 +242,14 @@ class Trainer:
             self.console.say(f"stopped and saved at step {self.saved_step}; go on with: {command}")
         return 128 + signal
 
+    def _compare(self) -> Comparison | None:
+        return compare(self.settings, self._translator("G_AB"))
+
     def _finished(self) -> int:
         """Measures the generators on the test images, where there are any."""
         say, path = self.console.say, self.folder.path
         say("measuring the translations of the test images")
-        comparison = compare(self.settings, self._translator("G_AB"))
+        comparison = self._compare()
         if comparison is None:
             say("there is nothing to measure: no readable testA and testB")
         else:
@@ -247,37 +262,3 @@ class Trainer:
         say(f"done: weights, previews and curves are in {path} (open {path / 'index.html'})")
         say(f"translate with: python test.py --name {self.settings.name} --input FOLDER")
         return 0
-
-
-def command_to_continue(settings: TrainSettings) -> str:
-    """Quoted for the shell; the run's own settings hold everything else."""
-    words = ["python", "train.py", "--name", str(settings.name), "--continue_train"]
-    if settings.checkpoints_dir != TrainSettings.model_fields["checkpoints_dir"].default:
-        words += ["--checkpoints_dir", str(settings.checkpoints_dir)]
-    if settings.trust_imports:
-        words.append("--trust_imports")
-    return shlex.join(words)
-
-
-def device_line(device: torch.device, *, preset: str) -> str:
-    """What the run computes on and, on a CPU, what to expect of it."""
-    if device.type == "cuda":
-        return f"on {torch.cuda.get_device_name(device)}"
-    if device.type != "cpu":
-        return f"on {device.type}"
-    threads = torch.get_num_threads()
-    expect = (
-        "some minutes in all"
-        if preset == "quick"
-        else "several seconds a step at 256 px, so days a run; --preset quick takes minutes"
-    )
-    return f"on the CPU ({threads} threads), as no CUDA device is used: expect {expect}"
-
-
-def broken_networks(model: nn.Module) -> list[str]:
-    """The parameters that hold NaN or infinity."""
-    return [
-        f"weights of {name}"
-        for name, parameter in model.named_parameters()
-        if not torch.isfinite(parameter).all()
-    ][:3]

@@ -1,4 +1,4 @@
-"""A checkpoint as a callable: images in, images of the same size out."""
+"""A checkpoint as a callable: images in, images of the same size (times its scale) out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +12,10 @@ from cyclegan import checkpoint, spec
 from cyclegan.command_line import run_settings
 from cyclegan.data.images import read_image, to_image, to_rgb, to_tensor
 from cyclegan.networks import GENERATORS
+from cyclegan.networks.build import build_generator
 from cyclegan.networks.infer import generator_expression
-from cyclegan.settings import SETTINGS_FILE, Direction, resolve_device
+from cyclegan.presets import SETTINGS_FILE
+from cyclegan.settings import Direction, resolve_device
 
 # Reflected borders inside the networks need a few pixels at their narrowest layer.
 _SMALLEST_SIDE = 16
@@ -23,7 +25,7 @@ class Translator:
     """Translates 8-bit RGB images of any size with one generator.
 
     A side that the network cannot take is padded by reflection, and the result is cropped back:
-    the output has the size of the input.
+    the output has the size of the input, times the generator's scale (a reducing one rounds up).
 
         Translator.load("checkpoints/lr2hr")(Image.open("photo.jpg")).save("better.png")
     """
@@ -32,6 +34,9 @@ class Translator:
         self.generator = generator.to(device)
         self.device = device
         self.multiple = int(getattr(generator, "multiple", 1))
+        self.scale = int(getattr(generator, "scale", 1))
+        self.shrink = int(getattr(generator, "shrink", 1))
+        self.smallest = max(_SMALLEST_SIDE, int(getattr(generator, "min_size", 4 * self.multiple)))
 
     @classmethod
     def load(
@@ -53,32 +58,26 @@ class Translator:
             return cls._load_file(path, device=device, trusted=trusted)
         name = "G_AB" if direction == "AtoB" else "G_BA"
         weights = checkpoint.weights_path(path, epoch, name)
-        settings = run_settings(path)
-        expression = settings.generator_of(name), settings.ngf
-        return cls._assemble(weights, expression, device=device, trusted=trusted)
+        generator = build_generator(run_settings(path), name, trusted=trusted)
+        return cls._with(generator, weights, device=device)
 
     @classmethod
     def _load_file(cls, path: Path, *, device: str, trusted: bool) -> "Translator":
         beside = path.parent / SETTINGS_FILE
-        expression = None
         names = {f"net_{classic}.pth": name for name, classic in checkpoint.CLASSIC_NAMES.items()}
         name = names.get(path.name.partition("_")[2], "")
         if beside.is_file() and name.startswith("G"):
-            settings = run_settings(path.parent)
-            expression = settings.generator_of(name), settings.ngf
-        return cls._assemble(path, expression, device=device, trusted=trusted)
+            generator = build_generator(run_settings(path.parent), name, trusted=trusted)
+        else:
+            text = generator_expression(checkpoint.load_weights(path), source=path)
+            generator = spec.build(
+                spec.parse_one(text, slot="generator"), GENERATORS, slot="generator"
+            )
+        return cls._with(generator, path, device=device)
 
     @classmethod
-    def _assemble(
-        cls, path: Path, expression: tuple[str, int] | None, *, device: str, trusted: bool
-    ) -> "Translator":
-        weights = checkpoint.load_weights(path)
-        text, channels = expression or (generator_expression(weights, source=path), 64)
-        term = spec.parse_one(text, slot="generator")
-        generator = spec.build(
-            term, GENERATORS, slot="generator", trusted=trusted, channels=channels
-        )
-        checkpoint.fit_weights(generator, weights, source=path)
+    def _with(cls, generator: nn.Module, weights: Path, *, device: str) -> "Translator":
+        checkpoint.fit_weights(generator, checkpoint.load_weights(weights), source=weights)
         return cls(generator, device=resolve_device(device))
 
     def __call__(self, image: Image.Image | str | Path) -> Image.Image:
@@ -94,8 +93,8 @@ class Translator:
 
     @torch.inference_mode()
     def tensor(self, images: Tensor) -> Tensor:
-        """N x 3 x H x W in [-1, 1], on any device, to the same shape on the CPU."""
-        height, width = images.shape[-2:]
+        """N x 3 x H x W in [-1, 1], on any device, to the same shape times `scale` on the CPU."""
+        height, width = (-(-side * self.scale // self.shrink) for side in images.shape[-2:])
         was_training = self.generator.training
         self.generator.eval()
         try:
@@ -115,4 +114,4 @@ class Translator:
         return torch.from_numpy(np.pad(images.cpu().numpy(), borders, mode="reflect"))
 
     def _padded(self, side: int) -> int:
-        return -(-max(side, _SMALLEST_SIDE, 4 * self.multiple) // self.multiple) * self.multiple
+        return -(-max(side, self.smallest) // self.multiple) * self.multiple
