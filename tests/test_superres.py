@@ -255,3 +255,15 @@ def test_the_encoder_gives_the_layers_asked_for_and_runs_no_further(
     assert torch.equal(network.body[0](first), one)
     with pytest.raises(ValueError, match="layer=99 must be"):
         network.encode(image, [0, 99])
+
+
+def test_a_network_with_noise_draws_it_anew_and_without_it_does_not() -> None:
+    image = torch.zeros(1, 3, 16, 16)
+    for noise in (0, 2):
+        network = EDSRGenerator(4, blocks=1, shrink=2, noise=noise)
+        torch.manual_seed(0)
+        first, second = network(image), network(image)
+        torch.manual_seed(0)
+        assert torch.equal(network(image), first)
+        assert torch.equal(first, second) == (noise == 0)
+        assert network.encode(image, [1])[0].shape == (1, 4, 8, 8)

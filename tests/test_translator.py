@@ -1,5 +1,6 @@
 """A generator as a callable: images of any size, and where it is loaded from."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from toys import Brighter, levels, make_run, on_cpu, picture, save, small_resnet
 
 from cyclegan import checkpoint
 from cyclegan.errors import UserError
+from cyclegan.networks.bicubic import Bicubic
 from cyclegan.networks.layers import initialize
 from cyclegan.networks.resnet import ResnetGenerator
+from cyclegan.networks.superres import EDSRGenerator
 from cyclegan.presets import to_yaml
 from cyclegan.settings import TrainSettings, check
 from cyclegan.translate.translator import Translator
@@ -32,6 +35,31 @@ def test_the_output_has_the_size_of_the_input(size: tuple[int, int], residual: b
     image = picture(size)
     output = on_cpu(small_resnet(residual=residual))(image)
     assert (output.size, output.mode) == (size, "RGB")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_generator_with_a_scale_enlarges_every_size_by_it(
+    size: tuple[int, int], scale: int
+) -> None:
+    network = EDSRGenerator(2, blocks=0, scale=scale)
+    assert on_cpu(network)(picture(size)).size == (size[0] * scale, size[1] * scale)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_reducing_generator_rounds_sizes_up(size: tuple[int, int]) -> None:
+    expected = tuple(math.ceil(side / 3) for side in size)
+    assert on_cpu(Bicubic(shrink=3))(picture(size)).size == expected
+
+
+@pytest.mark.parametrize("size", [(40, 32), (41, 31)])
+def test_the_fixed_enlargement_is_pillows(size: tuple[int, int]) -> None:
+    # Far from black and white: Pillow clips between its two passes, we after both.
+    image = Image.eval(picture(size), lambda level: 100 + level // 8)
+    expected = image.resize((2 * size[0], 2 * size[1]), Image.Resampling.BICUBIC)
+    difference = np.abs(levels(on_cpu(Bicubic(scale=2))(image)) - levels(expected))
+    # At the right and the lower border an odd side is padded before it is enlarged.
+    assert difference[: 2 * 28, : 2 * 36].max() <= 1
 
 
 @pytest.mark.parametrize("downs", [0, 1, 3, 5])

@@ -61,7 +61,7 @@ class Console:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         speed = f"{values.get('images_per_second', 0):.1f} images/s"
         self.progress.update(self.task, speed=speed)
-        losses = "  ".join(f"{name} {value:.3f}" for name, value in loss_values(values).items())
+        losses = "  ".join(f"{name} {short(value)}" for name, value in loss_values(values).items())
         epoch = max(0, step - 1) // self.steps_per_epoch + 1
         head = f"epoch {epoch}  step {step}/{self.total_steps}"
         left = "" if self.rich.is_terminal else f"  {speed}  {self._left(step)} left"
@@ -83,6 +83,11 @@ def loss_values(values: Mapping[str, float]) -> dict[str, float]:
     """The losses among a report's values."""
     others = ("lr", "images_per_second", "data_wait")
     return {name: value for name, value in values.items() if name not in others}
+
+
+def short(value: float) -> str:
+    """Three digits after the point, or three that say something: 12.345, but 0.00123."""
+    return f"{value:.3f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ Options = dict[str, object]
 _EDSR_BLOCK = re.compile(r"body\.\d+\.convs\.0\.weight")
 _RRDB_LAST = re.compile(r"body\.(\d+)\.weight")
 _BLOCK = re.compile(r"model\.(\d+)\.conv_block\.(\d+)\.weight")
+_CHAIN = re.compile(r"layers\.\d+\.weight")
 _GAIN = re.compile(r"model\.(\d+)\.gain")
 
 
@@ -29,6 +30,8 @@ def generator_expression(weights: Weights, *, source: Path) -> str:
         "unet": _unet,
         "rrdb": _rrdb,
         "edsr": _edsr,
+        "vgg7": _vgg7,
+        "srcnn": _srcnn,
     }
     for name, read in readers.items():
         options = read(weights)
@@ -65,11 +68,32 @@ def _restoring(weights: Weights) -> Options | None:
     side = weights.get("highpass_side")
     names = ("reduce", "scale", "shrink")
     factors = {name: int(weights.get(f"{name}_factor", 1)) for name in names}
+    folded = math.isqrt(head.shape[1] // 3)
     return {
         "channels": head.shape[0],
-        "fold": math.isqrt(head.shape[1] // 3) // factors["shrink"],
+        "fold": folded // factors["shrink"],
+        "noise": head.shape[1] - 3 * folded**2,
         "highpass": 0 if side is None else int(side),
         **factors,
+    }
+
+
+def _vgg7(weights: Weights) -> Options | None:
+    options = _srcnn(weights) if "leak" in weights else None
+    return options and {name: value for name, value in options.items() if name != "spec"}
+
+
+def _srcnn(weights: Weights) -> Options | None:
+    shapes = [weight.shape for key, weight in weights.items() if _CHAIN.fullmatch(key)]
+    if not shapes or any(len(shape) != 4 for shape in shapes):
+        return None
+    layers = "_".join(f"{width}x{height}x{side}" for width, _, height, side in shapes)
+    return {
+        # Quoted, as the expression is Python.
+        "spec": repr(layers),
+        "color": "y" if shapes[0][1] == 1 else "rgb",
+        "residual": "residual_scale" in weights,
+        "scale": int(weights.get("scale_factor", 1)),
     }
 
 

@@ -17,7 +17,7 @@ class RRDBGenerator(ResidualGenerator):
     Args:
         blocks: number of blocks, of three dense blocks each; ESRGAN has 23.
         growth: how many channels each layer of a dense block adds to what the next one sees.
-        channels, fold, highpass, reduce, scale, shrink: as of `ResidualGenerator`.
+        channels, fold, highpass, reduce, scale, shrink, noise: as of `ResidualGenerator`.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class RRDBGenerator(ResidualGenerator):
         reduce: int = 1,
         scale: int = 1,
         shrink: int = 1,
+        noise: int = 0,
     ) -> None:
         check_count("blocks", blocks, least=0)
         check_count("growth", growth, least=1)
@@ -44,6 +45,7 @@ class RRDBGenerator(ResidualGenerator):
             reduce=reduce,
             scale=scale,
             shrink=shrink,
+            noise=noise,
         )
 
 

@@ -34,6 +34,9 @@ class ResidualGenerator(nn.Module):
             cannot hide in its output the detail that its partner is to find again.
         scale: how many times larger the output is.
         shrink: how many times smaller it is.
+        noise: planes of random numbers, N(0, 1), that the layers see beside the image, drawn anew
+            each time from torch's global generator. A generator into a domain of noisy images
+            needs them to make noise, which no image without noise tells it (Bulat et al., 2018).
     """
 
     highpass_side: Tensor | None
@@ -49,6 +52,7 @@ class ResidualGenerator(nn.Module):
         reduce: int,
         scale: int,
         shrink: int,
+        noise: int,
     ) -> None:
         super().__init__()
         self.highpass = check_highpass(highpass)
@@ -58,7 +62,9 @@ class ResidualGenerator(nn.Module):
         self.fold = check_count("fold", fold, least=1) * shrink
         self.reduce = check_count("reduce", reduce, least=1)
         self.multiple = math.lcm(self.fold, reduce)
-        self.head = conv(3 * self.fold**2, check_count("channels", channels, least=2))
+        # More planes than this would read as one more pixel folded.
+        self.noise = check_count("noise", noise, least=0, most=6 * self.fold + 2)
+        self.head = conv(3 * self.fold**2 + noise, check_count("channels", channels, least=2))
         self.body = body(channels)
         self.enlarge = _enlargement(channels, scale=scale, fold=fold)
         self.fine = conv(channels + 3, channels // 2)
@@ -77,7 +83,7 @@ class ResidualGenerator(nn.Module):
         image = self._reduced(image)
         base = resize(image, scale=self.scale, shrink=self.shrink)
         seen = detail(image, self.highpass)
-        features = self.head(functional.pixel_unshuffle(seen, self.fold))
+        features = self.head(self._folded(seen))
         features = self.enlarge(features + self.body(features))
         # The pixels themselves once more: from enlarged features alone, fine detail comes in dots.
         seen = seen if base is image else detail(base, self.highpass)
@@ -99,10 +105,17 @@ class ResidualGenerator(nn.Module):
         taken = {0: features}
         for index in range(1, max(wanted, default=0) + 1):
             if index == 1:
-                features = functional.pixel_unshuffle(features, self.fold)
+                features = self._folded(features)
             features = self.head(features) if index == 1 else self.body[index - 2](features)
             taken[index] = features
         return [taken[index] for index in wanted]
+
+    def _folded(self, seen: Tensor) -> Tensor:
+        folded = functional.pixel_unshuffle(seen, self.fold)
+        if not self.noise:
+            return folded
+        noise = folded.new_empty(len(folded), self.noise, *folded.shape[-2:]).normal_()
+        return torch.cat([folded, noise], dim=1)
 
     def _reduced(self, image: Tensor) -> Tensor:
         if self.reduce == 1:
@@ -119,7 +132,7 @@ class EDSRGenerator(ResidualGenerator):
 
     Args:
         blocks: number of residual blocks.
-        channels, fold, highpass, reduce, scale, shrink: as of `ResidualGenerator`.
+        channels, fold, highpass, reduce, scale, shrink, noise: as of `ResidualGenerator`.
     """
 
     def __init__(
@@ -132,6 +145,7 @@ class EDSRGenerator(ResidualGenerator):
         reduce: int = 1,
         scale: int = 1,
         shrink: int = 1,
+        noise: int = 0,
     ) -> None:
         check_count("blocks", blocks, least=0)
         super().__init__(
@@ -142,6 +156,7 @@ class EDSRGenerator(ResidualGenerator):
             reduce=reduce,
             scale=scale,
             shrink=shrink,
+            noise=noise,
         )
 
 

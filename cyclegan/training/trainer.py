@@ -204,7 +204,7 @@ class Trainer:
                 say(f"  warning: {complaint}")
         if warning := size_warning(self.domain_A, self.domain_B, scale=self.settings.scale):
             say(f"warning: {warning}")
-        say(device_line(self.device, preset=self.settings.preset))
+        say(device_line(self.device, self.settings))
         if self.folder.moved_to is not None:
             say(f"the earlier run of this name is now {self.folder.moved_to}")
         if self.settings.continue_train:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -29,6 +30,8 @@ class Translation:
         self.where = Path()
 
     def run(self) -> int:
+        # Some generators draw noise: the same command is to write the same images.
+        torch.manual_seed(0)
         if self.settings.input is not None:
             self._translate_input(self.settings.input)
         else:
