@@ -26,22 +26,54 @@ SMALL = {
 }
 
 
-def losses(device: str) -> list[dict[str, float]]:
-    settings = check(TrainSettings, {**SMALL, "pool_size": 2})
+# Parts that draw no random numbers on the device: there the CPU's losses are the reference.
+PARTS = [
+    {},
+    {"adversarial": "relativistic", "penalty": "1*r1(every=2) + 1*r2(every=2)"},
+    {"discriminator": "multiscale(scales=2, layers=1)", "adversarial": "hinge"},
+    {"discriminator": "batch_head(layers=2)"},
+    {"discriminator": "unet", "generator": "unet(layers=3)"},
+    {"generator": "attention(blocks=1)", "clip_grad": 0.1, "optimizer": "rmsprop"},
+    {"cycle": "1*ms_ssim + 1*fft + 1*wavelet + 1*laplacian_pyramid + 1*gradient"},
+    {"generator": "edsr(blocks=1)", "scale": 2, "identity": "none", "pseudo_pair_B": "charbonnier"},
+]
+
+
+def losses(device: str, **options) -> list[dict[str, float]]:
+    settings = check(TrainSettings, {**SMALL, "pool_size": 2, **options})
     torch.manual_seed(0)
     stepper = Stepper(build_model(settings).double().to(device), settings)
     random = torch.Generator().manual_seed(1)
     steps = []
     for _ in range(4):
         real_A, real_B = torch.rand(2, 2, 3, 32, 32, generator=random, dtype=torch.float64) * 2 - 1
+        real_A = real_A[..., :: settings.scale, :: settings.scale]
         values = stepper.step(real_A.to(device), real_B.to(device))
         steps.append({name: float(value) for name, value in values.items()})
     return steps
 
 
-def test_steps_on_the_gpu_give_the_losses_of_the_cpu():
-    for on_gpu, on_cpu in zip(losses("cuda"), losses("cpu"), strict=True):
+@pytest.mark.parametrize("options", PARTS, ids=str)
+def test_steps_on_the_gpu_give_the_losses_of_the_cpu(options):
+    for on_gpu, on_cpu in zip(losses("cuda", **options), losses("cpu", **options), strict=True):
         assert on_gpu == pytest.approx(on_cpu, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"nce": "patch_nce(patches=16, channels=8, dual=true)"},
+        {"diffaugment": "translation + cutout + color"},
+        {"penalty": "gradient_penalty(every=1)", "adversarial": "wgan"},
+        {"generator": "edsr(blocks=1, noise=1)"},
+    ],
+    ids=str,
+)
+def test_random_parts_draw_on_the_gpu(options):
+    first, again = losses("cuda", **options), losses("cuda", **options)
+    assert [sorted(step) for step in first] == [sorted(step) for step in again]
+    for step, same in zip(first, again, strict=True):
+        assert step == pytest.approx(same, rel=1e-6)
 
 
 def test_the_pool_stays_on_the_device():

@@ -108,7 +108,13 @@ def test_weights_of_another_network_are_named_in_one_line(weights: dict, tmp_pat
 
 @pytest.mark.parametrize(
     "options",
-    ["blocks=2", "fold=1, blocks=0", "highpass=9, reduce=2, fold=4", "scale=3, fold=2", "shrink=2, noise=3"],
+    [
+        "blocks=2",
+        "fold=1, blocks=0",
+        "highpass=9, reduce=2, fold=4",
+        "scale=3, fold=2",
+        "shrink=2, noise=3",
+    ],
 )
 @pytest.mark.parametrize("name", ["edsr", "rrdb"])
 def test_a_restoring_network_is_told_from_its_weights_alone(name: str, options: str) -> None:
