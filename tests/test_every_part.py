@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from cyclegan.losses import ADVERSARIAL_LOSSES, CONTRASTIVE_LOSSES, IMAGE_LOSSES, PENALTIES
 from cyclegan.networks import DIFFAUGMENTS, DISCRIMINATORS, GENERATORS
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
     "discriminator": "patch(layers=1)",
     **{"ngf": 4, "ndf": 4, "load_size": 36, "crop_size": 32, "steps": 1, "num_threads": 0},
-    **{"monitor": "none", "device": "cpu", "seed": 0, "name": "run"},
+    **{"monitor": "none", "device": "cpu", "seed": 0},
 }
 GENERATOR_OPTIONS = {
     "resnet": {"generator": "resnet(blocks=1)"},
@@ -43,19 +44,24 @@ FETCHED = ("vgg", "lpips")
 def train(tmp_path, dataroot, monkeypatch):
     """train.py as the shell calls it, in this process; gives the last line of metrics.jsonl."""
 
-    def run(**options):
-        words = [f"--{name}={value}" for name, value in {**SMALL, **options}.items()]
-        folders = [f"--dataroot={dataroot}", f"--checkpoints_dir={tmp_path / 'runs'}"]
+    def command(**options):
+        resumes = "continue_train" in options
+        values = options if resumes else {**SMALL, "dataroot": dataroot, **options}
+        # A flag has no value.
+        words = [f"--{k}" if v is None else f"--{k}={v}" for k, v in values.items()]
+        name = options.get("name", "run")
+        folders = [f"--name={name}", f"--checkpoints_dir={tmp_path / 'runs'}"]
         monkeypatch.setattr(sys, "argv", ["train.py", *folders, *words])
         monkeypatch.chdir(tmp_path)
         with pytest.raises(SystemExit) as stop:
             runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
         assert not stop.value.code
-        assert (tmp_path / "runs" / "run" / "state.pt").is_file()
-        lines = (tmp_path / "runs" / "run" / "metrics.jsonl").read_text().splitlines()
+        run = tmp_path / "runs" / name
+        assert (run / "state.pt").is_file()
+        lines = (run / "metrics.jsonl").read_text().splitlines()
         return json.loads(lines[-1])
 
-    return run
+    return command
 
 
 @pytest.mark.parametrize("generator", GENERATOR_OPTIONS)
@@ -137,3 +143,33 @@ def test_measurements_in_mid_run_become_curves(train, tmp_path):
     measured = [json.loads(line) for line in lines if "swd" in line]
     assert [values["step"] for values in measured] == [2]
     assert {"swd", "psnr"} <= set(measured[0])
+
+
+def test_a_run_with_every_part_that_keeps_a_state_goes_on_bit_for_bit(train, tmp_path):
+    """Heads of a contrast, queues of a judge, a plateau's measurements, augmentation's draws."""
+    options = {
+        "generator": "resnet(blocks=1, dropout=true)",
+        "discriminator": "batch_head(layers=1, queue_size=2)",
+        "nce": "1*patch_nce(patches=16, channels=8)",
+        "penalty": "gradient_penalty(every=2)",
+        "diffaugment": "translation + cutout",
+        "schedule": "plateau(patience=1, threshold=0.5)",
+        "optimizer_D": "sgd(momentum=0.9)",
+        "evaluate_every": 2,
+        "ema": 0.9,
+        "pool_size": 2,
+    }
+    train(**options, steps=7, name="whole")
+    train(**options, steps=3)
+    train(continue_train=None, steps=7)
+    whole, resumed = (
+        torch.load(tmp_path / "runs" / name / "state.pt", weights_only=True)
+        for name in ("whole", "run")
+    )
+    assert whole["schedule"]["current"] < 1
+    assert {"heads", "schedule", "pools"} <= set(whole)
+    assert torch.equal(whole["random"]["torch"], resumed["random"]["torch"])
+    for part in ("model", "heads"):
+        assert whole[part].keys() == resumed[part].keys()
+        for key, value in whole[part].items():
+            assert torch.equal(value, resumed[part][key]), key

@@ -154,3 +154,17 @@ def test_an_error_of_our_own_keeps_its_traceback():
 def test_saved_settings_are_plain_data():
     values = yaml.safe_load(to_yaml(train_settings(DATA)))
     assert all(isinstance(value, int | float | str | None) for value in values.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("steps: yes", "steps takes no yes or no"),
+        ("lr: 0.1\nlr: 0.2", "lr is there twice"),
+        ("{a: 1}: 2", "not plain YAML"),
+    ],
+)
+def test_a_file_of_options_says_what_it_means(text, sentence, tmp_path):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        load_yaml(tmp_path / "mine.yaml")

@@ -2,7 +2,6 @@
 
 import hashlib
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cyclegan.data.degrade import Degradation, cropped
-from cyclegan.data.folders import find_images
+from cyclegan.data.folders import find_images, stems
 from cyclegan.data.images import SUFFIXES, UnreadableImage, read_image, save_image
 from cyclegan.errors import UserError
 
@@ -56,6 +55,7 @@ def find_jobs(
         raise UserError(f"--unpaired needs at least two photographs, and {folder} holds one")
     order = np.random.default_rng(seed).permutation(len(files))
     half = set(order[: len(files) // 2].tolist())
+    targets = [place.with_name(f"{place.name}.png") for place in stems(folder, files)]
     return [
         Job(
             source=path,
@@ -63,7 +63,7 @@ def find_jobs(
             small=small / target if not unpaired or index in half else None,
             large=large / target if not unpaired or index not in half else None,
         )
-        for index, (path, target) in enumerate(zip(files, _targets(folder, files), strict=True))
+        for index, (path, target) in enumerate(zip(files, targets, strict=True))
     ]
 
 
@@ -140,15 +140,6 @@ def _refuse_own_place(folder: Path, files: Sequence[Path], *targets: Path) -> No
                 f"--output: {target} and the photographs in {source} lie in each other: "
                 "choose an --output elsewhere"
             )
-
-
-def _targets(folder: Path, files: Sequence[Path]) -> list[Path]:
-    """Each file's place with .png in place of its ending; after it where two would else be one."""
-    names = [path.relative_to(folder) for path in files]
-    stems = [name.with_suffix("") for name in names]
-    often = Counter([*stems, *names])
-    chosen = [stem if often[stem] == 1 else name for stem, name in zip(stems, names, strict=True)]
-    return [place.with_name(f"{place.name}.png") for place in chosen]
 
 
 def _summary(folder: Path, written: Set[Path]) -> str:

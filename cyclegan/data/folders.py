@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -73,6 +74,14 @@ def find_images(folder: Path) -> list[Path]:
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
         ]
     return sorted(found)
+
+
+def stems(folder: Path, files: Sequence[Path]) -> list[Path]:
+    """Each file's place in the folder without its ending; with it where two would else be one."""
+    names = [path.relative_to(folder) for path in files]
+    bare = [name.with_suffix("") for name in names]
+    often = Counter([*bare, *names])
+    return [stem if often[stem] == 1 else name for stem, name in zip(bare, names, strict=True)]
 
 
 def domain_folder(settings: TrainSettings, phase: str, domain: str) -> Path | None:

@@ -22,6 +22,9 @@ def load_yaml(path: Path, model: type[Settings] = TrainSettings) -> dict[str, An
             raise UserError(f"{path} names an unknown option {option}{hint}")
         if isinstance(value, list | dict | set):
             raise UserError(f"{path}: {option} takes one value, not a list of them")
+        # To YAML `yes` is true, and to Python true is 1.
+        if isinstance(value, bool) and model.model_fields[option].annotation is not bool:
+            raise UserError(f"{path}: {option} takes no yes or no: put the value in quotes")
     return values
 
 
@@ -40,9 +43,20 @@ def load_preset(name: str) -> dict[str, Any]:
     return load_yaml(PRESETS_DIR / f"{name}.yaml")
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """Plain data only, and no key twice: of two values the first would be lost silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is there twice")
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict[Any, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

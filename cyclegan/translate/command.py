@@ -1,7 +1,6 @@
 """What test.py does: one image, a folder, or the run's own test images."""
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cyclegan.command_line import run_settings
-from cyclegan.data.folders import domain_folder, find_images
+from cyclegan.data.folders import domain_folder, find_images, stems
 from cyclegan.errors import UserError
 from cyclegan.settings import Direction, TrainSettings, TranslateSettings
 from cyclegan.translate.files import Job, find_jobs, translate_files, unfinished
@@ -71,7 +70,7 @@ class Translation:
 
     def _translate_domain(self, direction: Direction, folder: Path, files: Sequence[Path]) -> None:
         here, there = direction[0], direction[-1]
-        places = [self.where / stem for stem in _stems(folder, files)]
+        places = [self.where / stem for stem in stems(folder, files)]
         real, fake, rec = (
             [place.with_name(f"{place.name}_{kind}.png") for place in places]
             for kind in (f"real_{here}", f"fake_{there}", f"rec_{here}")
@@ -142,11 +141,3 @@ class Translation:
 
 def _jobs(sources: Sequence[Path], targets: Sequence[Path]) -> list[Job]:
     return [Job(source, target) for source, target in zip(sources, targets, strict=True)]
-
-
-def _stems(folder: Path, files: Sequence[Path]) -> list[Path]:
-    """Each file's place without its ending; with it where two would else be one."""
-    stems = [path.relative_to(folder).with_suffix("") for path in files]
-    names = [path.relative_to(folder) for path in files]
-    often = Counter([*stems, *names])
-    return [stem if often[stem] == 1 else name for stem, name in zip(stems, names, strict=True)]
