@@ -7,20 +7,83 @@ in docs/from-pytorch-cyclegan.md.
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from cyclegan.classic_table import (
-    FLAGS,
-    OLDER,
-    TEST_GROUPS,
-    TEST_RULES,
-    TRAIN_GROUPS,
-    TRAIN_RULES,
-    Rule,
-)
+from cyclegan.classic_table import NUMBER, TEST_GROUPS, TRAIN_GROUPS
 from cyclegan.errors import UserError
 
-_NUMBER = re.compile(r"\d+\.?\d*(e-?\d+)?|\.\d+")
+# Older spellings, and options that are ours under another name.
+OLDER = {
+    "which_model_netG": "netG",
+    "which_model_netD": "netD",
+    "which_direction": "direction",
+    "which_epoch": "epoch",
+    "resize_or_crop": "preprocess",
+    "loadSize": "load_size",
+    "fineSize": "crop_size",
+    "batchSize": "batch_size",
+    "nThreads": "num_threads",
+    "niter": "n_epochs",
+    "niter_decay": "n_epochs_decay",
+    "save_epoch_freq": "save_epoch_every",
+    "display_single_pane_ncols": "display_ncols",
+}
+# How many images to translate: no business of training, whose images it would cut.
+TRAIN_OLDER = OLDER | dict.fromkeys(("how_many", "ntest"), "num_test")
+TEST_OLDER = OLDER | dict.fromkeys(("num_test", "how_many", "ntest"), "max_dataset_size")
+_SWITCHES = {"no_dropout", "no_lsgan", "no_html", "no_flip", "serial_batches"}
+_FLAGS = _SWITCHES | {"save_by_iter", "use_wandb", "verbose", "eval", "isTrain"}
+# Whole numbers under another name, from what on: checked here, to be named as they were typed.
+_LEAST = {
+    **dict.fromkeys(("load_size", "crop_size", "batch_size", "save_epoch_every"), 1),
+    **dict.fromkeys(("num_threads", "n_epochs", "n_epochs_decay"), 0),
+    "max_dataset_size": 1,
+}
 _NEEDS_NO_QUOTES = re.compile(r"[\w.,:/=+-]+")
+
+
+class Rule(NamedTuple):
+    """An option that is not needed here if it has one of the values (None: any)."""
+
+    why: str
+    values: tuple[str, ...] | None = None
+    remedy: str = ""
+
+
+_GRAY = "images are RGB, and gray files are read as such: leave it out"
+_LATEST = "--continue_train goes on from the latest state: leave it out"
+_OWN_LAYOUT = Rule("the live page lays itself out")
+_REPORT = Rule("index.html keeps itself up to date")
+
+_BOTH = {
+    "input_nc": Rule("images are RGB", ("3",), _GRAY),
+    "output_nc": Rule("images are RGB", ("3",), _GRAY),
+    "verbose": Rule("there is no more to print"),
+    "isTrain": Rule("the command tells it"),
+    "max_dataset_size=inf": Rule("all images are used"),
+    "display_winsize": _OWN_LAYOUT,
+    "wandb_project_name": Rule("only --use_wandb reads it"),
+    "use_wandb": Rule("", (), "the curves are in index.html and metrics.jsonl; leave it out"),
+}
+TRAIN_RULES = _BOTH | {
+    "num_test": Rule("test.py alone reads it"),
+    "no_dropout": Rule("there is no dropout unless --generator asks for it"),
+    "phase": Rule("it is the default", ("train",), "name the folders, by --dir_A and --dir_B"),
+    "epoch_count": Rule("--continue_train knows the epoch", ("1",), _LATEST),
+    "epoch": Rule("it is the default", ("latest",), _LATEST),
+    "load_iter": Rule("it is the default", ("0",), _LATEST),
+    "save_by_iter": Rule("", (), "weights are kept by epochs; write --save_epoch_every 1"),
+    "display_ncols": _OWN_LAYOUT,
+    "display_env": Rule("the live page's environment has the run's name"),
+    "update_html_freq": _REPORT,
+    "no_html": _REPORT,
+}
+TEST_RULES = _BOTH | {
+    "serial_batches": Rule("images are always taken in order"),
+    "eval": Rule("networks are always in evaluation mode"),
+    "aspect_ratio": Rule("results keep their shape", ("1", "1.0"), "resize the results instead"),
+    "phase": Rule("it is the default", ("test",), "name the folder, by --input FOLDER"),
+}
 
 
 def translate(arguments: Sequence[str], *, train: bool) -> tuple[list[str], list[str]]:
@@ -31,7 +94,9 @@ def translate(arguments: Sequence[str], *, train: bool) -> tuple[list[str], list
     """
     groups, rules = (TRAIN_GROUPS, TRAIN_RULES) if train else (TEST_GROUPS, TEST_RULES)
     classic = {name for group in groups for name in group.names} | rules.keys()
-    options = [_read(words, classic) for words in _by_option(arguments)]
+    older = TRAIN_OLDER if train else TEST_OLDER
+    options = [_read(words, classic, older) for words in _by_option(arguments)]
+    _refuse_contradictions(options)
     given = {option.name: option.value for option in options}
     lines = [_line([o], {o.name: o.value}) for o in options if o.renamed and o.name not in classic]
     found: dict[str, str] = {}
@@ -39,7 +104,7 @@ def translate(arguments: Sequence[str], *, train: bool) -> tuple[list[str], list
     for group in groups:
         if not given.keys() & group.names:
             continue
-        ours = group.convert(given)
+        ours = group.convert(given | found)
         new = {name: value for name, value in ours.items() if value is not None}
         # None, and an option that the group says it replaces: the translation is made from it.
         old = {*group.names, *(ours.keys() - new.keys()), *(new.keys() & group.replaces)}
@@ -53,6 +118,21 @@ def translate(arguments: Sequence[str], *, train: bool) -> tuple[list[str], list
     return kept + [word for name, value in found.items() for word in (f"--{name}", value)], lines
 
 
+def spelling(option: str) -> str | None:
+    """What to do about a name of the classic implementation where it is not translated, as in a
+    YAML file: the end of a sentence that begins with it. None for a name it does not have.
+    """
+    groups = (*TRAIN_GROUPS, *TEST_GROUPS)
+    names = {name for group in groups for name in group.names}
+    names |= {*TRAIN_RULES, *TEST_RULES, *TEST_OLDER}
+    if option.replace("-", "_") not in names:
+        return None
+    return (
+        "is an option of pytorch-CycleGAN-and-pix2pix: give it on the command line, where it is "
+        "translated, or see docs/from-pytorch-cyclegan.md"
+    )
+
+
 @dataclass(frozen=True)
 class _Option:
     """One option as typed; `name` is what the tables call it, "" for a stray word."""
@@ -61,6 +141,10 @@ class _Option:
     name: str = ""
     value: str = ""
     renamed: bool = False
+
+    @property
+    def spelled(self) -> str:
+        return self.words[0].partition("=")[0].replace("-", "_")
 
     @property
     def ours(self) -> tuple[str, ...]:
@@ -78,30 +162,45 @@ def _by_option(arguments: Sequence[str]) -> list[list[str]]:
     return found
 
 
-def _read(words: Sequence[str], classic: Collection[str]) -> _Option:
+def _read(words: Sequence[str], classic: Collection[str], older: Mapping[str, str]) -> _Option:
     typed, equals, first = words[0].partition("=")
     if not typed.startswith("--"):
         return _Option(tuple(words))
     values = [first, *words[1:]] if equals else list(words[1:])
     value = values[-1] if values else ""
     plain = typed[2:].replace("-", "_")
-    newer = OLDER.get(plain, plain)
+    newer = older.get(plain, plain)
     name = _meaning(newer, value)
-    expected = 0 if name in FLAGS else 1
+    expected = 0 if name in _FLAGS else 1
     # What is ours is left to the parser, whatever it looks like.
     if (name in classic or newer != plain) and len(values) != expected:
         rule = "takes one value" if expected else "takes no value"
         raise UserError(f"{_quoted(words)}: {typed} {rule}")
+    least = _LEAST.get(name) if newer != plain else None
+    if least is not None and not (re.fullmatch(r"[0-9]{1,9}", value) and int(value) >= least):
+        raise UserError(f"{_quoted(words)}: must be a whole number from {least} up")
     return _Option(tuple(words), name, value, renamed=newer != plain)
 
 
 def _meaning(name: str, value: str) -> str:
     """The tables' name for an option of ours whose value tells that the classic one is meant."""
-    if name == "identity" and _NUMBER.fullmatch(value):
+    if name == "identity" and NUMBER.fullmatch(value):
         return "lambda_identity"
     if name == "max_dataset_size" and value == "inf":
-        return "unlimited"
-    return "no_display" if name == "display_id" and value.startswith("-") else name
+        return "max_dataset_size=inf"
+    off = name == "display_id" and re.fullmatch(r"-[0-9]+", value)
+    return "display_id=-1" if off else name
+
+
+def _refuse_contradictions(options: Sequence[_Option]) -> None:
+    """Two spellings of one option; of one spelling the last counts, as in either parser."""
+    seen: dict[str, _Option] = {}
+    for option in options:
+        first = seen.setdefault(option.name, option)
+        if option.name and first.spelled != option.spelled and first.value != option.value:
+            raise UserError(
+                f"{_shown([first, option])} are two values of one option: leave one of them out"
+            )
 
 
 def _refuse_doubles(

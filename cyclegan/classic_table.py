@@ -1,7 +1,6 @@
 """What each option of the classic implementation (pytorch-CycleGAN-and-pix2pix) is here.
 
-A group of its options becomes a group of ours; a rule says which values of an option change nothing
-here, and what to do instead of the others.
+A group of its options becomes a group of ours, or of none.
 """
 
 import math
@@ -27,35 +26,8 @@ class Group(NamedTuple):
     replaces: tuple[str, ...] = ()
 
 
-class Rule(NamedTuple):
-    """An option that is not needed here if it has one of the values (None: any)."""
-
-    why: str
-    values: tuple[str, ...] | None = None
-    remedy: str = ""
-
-
-# Older spellings, and options that are ours under another name.
-OLDER = {
-    "which_model_netG": "netG",
-    "which_model_netD": "netD",
-    "which_direction": "direction",
-    "which_epoch": "epoch",
-    "resize_or_crop": "preprocess",
-    "loadSize": "load_size",
-    "fineSize": "crop_size",
-    "batchSize": "batch_size",
-    "nThreads": "num_threads",
-    "niter": "n_epochs",
-    "niter_decay": "n_epochs_decay",
-    "save_epoch_freq": "save_epoch_every",
-    "num_test": "max_dataset_size",
-    "how_many": "max_dataset_size",
-    "ntest": "max_dataset_size",
-    "display_single_pane_ncols": "display_ncols",
-}
-_SWITCHES = {"no_dropout", "no_lsgan", "no_html", "no_flip", "serial_batches"}
-FLAGS = frozenset(_SWITCHES | {"save_by_iter", "use_wandb", "verbose", "eval", "isTrain"})
+# A number in plain digits, from 0 up: below it, no option there has a meaning.
+NUMBER = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 _GENERATORS = {
     "resnet_9blocks": "resnet(blocks=9, norm={norm})",
@@ -77,6 +49,24 @@ _SCHEDULES = {
     "plateau": "plateau",
     "cosine": "cosine",
 }
+_PAIRS = "images that pair up, and colorization, are not among the tasks of this program"
+_CUT = 'for its loss, train with --nce "1*patch_nce" (and --cycle none)'
+_TASKS = {
+    **dict.fromkeys(("pix2pix", "colorization", "aligned"), _PAIRS),
+    **dict.fromkeys(("cut", "CUT", "fastcut", "FastCUT"), _CUT),
+    **dict.fromkeys(("test", "single"), "it belongs to test.py"),
+}
+# What train.py reads and test.py does not: a mistake in it is a mistake all the same.
+_UNREAD_NAMES = {
+    "netG": _GENERATORS,
+    "netD": _DISCRIMINATORS,
+    "norm": _NORMS,
+    "init_type": dict.fromkeys(("normal", "xavier", "kaiming", "orthogonal"), ""),
+    "preprocess": dict.fromkeys(
+        ("resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "resize", "none"), ""
+    ),
+}
+_UNREAD_COUNTS = ("n_layers_D", "ngf", "ndf", "load_size", "crop_size", "display_port")
 _INTERVALS = {
     "print_freq": "print_every",
     "display_freq": "preview_every",
@@ -86,7 +76,7 @@ _INTERVALS = {
 
 def _losses(given: Given) -> Ours:
     """Cycle and identity weights of both domains: their idt_B is our identity_A, weighed by the
-    cycle of A.
+    cycle of A. Over settings that are not the classic ones, a cycle's weight changes it alone.
     """
     cycle = {which: _number(given, f"lambda_{which}", 10.0) for which in "AB"}
     share = _number(given, "lambda_identity", 0.5)
@@ -94,7 +84,10 @@ def _losses(given: Given) -> Ours:
     ours = _slot("cycle", {which: cycle[which] for which in touched})
     if "lambda_identity" in given:
         touched = ["A", "B"]
-    elif given.keys() & {"identity", "identity_A", "identity_B"}:
+    elif (
+        given.keys() & {"identity", "identity_A", "identity_B", "config", "continue_train"}
+        or given.get("preset", "classic") != "classic"
+    ):
         touched = []
     return ours | _slot("identity", {which: share * cycle[which] for which in touched})
 
@@ -125,10 +118,14 @@ def _norm(given: Given) -> str:
 def _game(given: Given) -> Ours:
     default = "vanilla" if "no_lsgan" in given else "lsgan"
     game = _one_of(_GAMES, given, "gan_mode", default, ours="adversarial")
+    if "no_lsgan" in given and game != "vanilla":
+        raise UserError(f"--gan_mode {given['gan_mode']} --no_lsgan: leave one of them out")
+    if game != "wgan" or "penalty" in given:
+        return {"adversarial": game}
     # There it was named after a penalty that it never had.
-    if game == "wgan" and not given.keys() & {"penalty", "penalty_A", "penalty_B"}:
-        return {"adversarial": game, "penalty": "10*gradient_penalty(every=1)"}
-    return {"adversarial": game}
+    missing = [f"penalty_{which}" for which in "AB" if f"penalty_{which}" not in given]
+    names = ["penalty"] if len(missing) == 2 else missing
+    return {"adversarial": game, **dict.fromkeys(names, "10*gradient_penalty(every=1)")}
 
 
 def _schedule(given: Given) -> Ours:
@@ -139,7 +136,9 @@ def _schedule(given: Given) -> Ours:
 
 
 def _intervals(given: Given) -> Ours:
-    batch_size = _whole(given, "batch_size", 1)
+    # A batch size that is none is refused where ours are checked.
+    typed = given.get("batch_size", "")
+    batch_size = max(1, int(typed)) if re.fullmatch(r"[0-9]{1,9}", typed) else 1
     return {
         ours: str(max(1, round(_whole(given, name, 1) / batch_size)))
         for name, ours in _INTERVALS.items()
@@ -151,12 +150,12 @@ def _device(given: Given) -> Ours:
     ids = given["gpu_ids"]
     if ids == "-1":
         return {"device": "cpu"}
-    if re.fullmatch(r"\d{1,2}(,\d{1,2})+", ids):
+    if re.fullmatch(r"[0-9]{1,2}(,[0-9]{1,2})+", ids):
         raise UserError(
             f"--gpu_ids {ids}: a run trains on one GPU; one process for each of several, by "
             f"torchrun, is not there yet: write --device cuda:{ids.partition(',')[0]}"
         )
-    if not re.fullmatch(r"\d{1,2}", ids):
+    if not re.fullmatch(r"[0-9]{1,2}", ids):
         raise UserError(f"--gpu_ids {ids}: write --device cuda:0, or --device cpu")
     return {"device": f"cuda:{ids}"}
 
@@ -175,23 +174,42 @@ def _iteration(given: Given) -> Ours:
     return {"epoch": f"iter_{iteration}"} if iteration else {}
 
 
+def _default_task(given: Given) -> Ours:
+    _check_task(given, {"model": ("cycle_gan",), "dataset_mode": ("unaligned",)})
+    return {}
+
+
+def _check_task(given: Given, known: Mapping[str, tuple[str, ...]]) -> None:
+    for name, values in known.items():
+        value = given.get(name, values[0])
+        if value in values:
+            continue
+        if value in _TASKS:
+            raise UserError(f"--{name} {value} cannot be honoured: {_TASKS[value]}")
+        listed = ", ".join(values)
+        raise UserError(f"--{name} {value} is unknown{nearest(value, values)}; known: {listed}")
+
+
 def _single(given: Given) -> Ours:
     """--model test is one generator out of a file, --dataset_mode single a folder for it."""
-    for name, known in (
-        ("model", ("cycle_gan", "test")),
-        ("dataset_mode", ("unaligned", "single")),
-    ):
-        if given.get(name, known[0]) not in known:
-            raise UserError(f"--{name} {given[name]} cannot be honoured: {_TASK}")
-    by_file = given.get("model") == "test"
-    ours: dict[str, str | None] = {}
-    if by_file and "weights" not in given:
-        ours["weights"] = str(_weights_file(given))
-    if (by_file or given.get("dataset_mode") == "single") and "input" not in given:
-        if "dataroot" not in given:
-            raise UserError("--model test: give the images to translate, by --input FOLDER")
-        ours |= {"dataroot": None, "input": given["dataroot"]}
+    _check_task(given, {"model": ("cycle_gan", "test"), "dataset_mode": ("unaligned", "single")})
+    ways = {"model": "test", "dataset_mode": "single"}
+    asked = [f"--{name} {value}" for name, value in ways.items() if given.get(name) == value]
+    ours = _images(given, " ".join(asked)) if asked else {}
+    if "--model test" in asked and "weights" not in given:
+        return {"weights": str(_weights_file(given)), **ours}
     return ours
+
+
+def _images(given: Given, asked: str) -> Ours:
+    folders = {given[name] for name in ("dataroot", "input") if name in given}
+    if not folders:
+        raise UserError(f"{asked}: give the images to translate, by --input FOLDER")
+    if len(folders) == 2:
+        raise UserError(f"{asked}: --dataroot is the images here, as --input is: leave one out")
+    if "dataroot" not in given:
+        return {}
+    return {"dataroot": None} | ({} if "input" in given else {"input": given["dataroot"]})
 
 
 def _weights_file(given: Given) -> Path:
@@ -199,29 +217,40 @@ def _weights_file(given: Given) -> Path:
         raise UserError("--model test: give --weights FILE.pth, or --name of its folder")
     folder = Path(given.get("checkpoints_dir", "checkpoints"), given["name"])
     epoch = given.get("epoch", "latest")
-    if "load_iter" in given:
-        epoch = _iteration(given).get("epoch") or epoch
     path = folder / f"{epoch}_net_G{given.get('model_suffix', '')}.pth"
     # Training leaves G_A and G_B, which one had to copy to G: this is for those who did not.
-    first = folder / f"{epoch}_net_G_A.pth"
-    return first if first.is_file() and not path.is_file() else path
+    uncopied = not given.get("model_suffix") and not path.is_file()
+    if uncopied and any(folder.glob("*_net_G_A.pth")):
+        return folder / f"{epoch}_net_G_A.pth"
+    return path
 
 
-def _one_of(table: Mapping[str, str], given: Given, name: str, default: str, *, ours: str) -> str:
+def _unread(given: Given) -> Ours:
+    for name, table in _UNREAD_NAMES.items():
+        if name in given:
+            _one_of(table, given, name)
+    for name in _UNREAD_COUNTS:
+        _whole(given, name, 1)
+    _whole(given, "display_id", 0, least=0)
+    _number(given, "init_gain", 0.0)
+    return {}
+
+
+def _one_of(
+    table: Mapping[str, str], given: Given, name: str, default: str = "", *, ours: str = ""
+) -> str:
     value = given.get(name, default)
     if value not in table:
-        raise UserError(
-            f"--{name} {value} is unknown{nearest(value, table)}; known: {', '.join(table)}; "
-            f"for more, see --{ours}"
-        )
+        hint = "" if value == "none" else nearest(value, table)
+        more = f"; for more, see --{ours}" if ours else ""
+        raise UserError(f"--{name} {value} is unknown{hint}; known: {', '.join(table)}{more}")
     return table[value]
 
 
 def _number(given: Given, name: str, default: float) -> float:
-    try:
-        number = float(given.get(name, default))
-    except ValueError:
-        number = math.nan
+    if name not in given:
+        return default
+    number = float(given[name]) if NUMBER.fullmatch(given[name]) else math.nan
     if not 0 <= number < math.inf:
         raise UserError(f"--{name} {given[name]}: must be a number from 0 up")
     return number
@@ -234,49 +263,11 @@ def _whole(given: Given, name: str, default: int, *, least: int = 1) -> int:
     return int(number)
 
 
-_TASK = "images that pair up, and colorization, are not among the tasks of this program"
-_GRAY = "images are RGB, and gray files are read as such: leave it out"
-_LATEST = "--continue_train goes on from the latest state: leave it out"
-_OWN_LAYOUT = Rule("the live page lays itself out")
-_REPORT = Rule("index.html keeps itself up to date")
-_FROM_RUN = Rule("the run's settings, or the weights, tell the networks")
-_WHOLE = Rule("images are translated whole, in their own size")
-
-_BOTH = {
-    "input_nc": Rule("images are RGB", ("3",), _GRAY),
-    "output_nc": Rule("images are RGB", ("3",), _GRAY),
-    "verbose": Rule("there is no more to print"),
-    "isTrain": Rule("the command tells it"),
-    "unlimited": Rule("all images are used"),
-    "display_winsize": _OWN_LAYOUT,
-    "wandb_project_name": Rule("only --use_wandb reads it"),
-    "use_wandb": Rule("", (), "the curves are in index.html and metrics.jsonl; leave it out"),
-}
-TRAIN_RULES = _BOTH | {
-    "model": Rule("it is the default", ("cycle_gan",), _TASK),
-    "dataset_mode": Rule("it is the default", ("unaligned",), _TASK),
-    "no_dropout": Rule("there is no dropout unless --generator asks for it"),
-    "phase": Rule("it is the default", ("train",), "name the folders, by --dir_A and --dir_B"),
-    "epoch_count": Rule("--continue_train knows the epoch", ("1",), _LATEST),
-    "epoch": Rule("it is the default", ("latest",), _LATEST),
-    "load_iter": Rule("it is the default", ("0",), _LATEST),
-    "save_by_iter": Rule("", (), "weights are kept by epochs; write --save_epoch_every 1"),
-    "display_ncols": _OWN_LAYOUT,
-    "display_env": Rule("the live page's environment has the run's name"),
-    "update_html_freq": _REPORT,
-    "no_html": _REPORT,
-}
-TEST_RULES = _BOTH | {
-    **dict.fromkeys(("netG", "netD", "n_layers_D", "norm", "no_dropout"), _FROM_RUN),
-    **dict.fromkeys(("ngf", "ndf", "init_type", "init_gain"), _FROM_RUN),
-    **dict.fromkeys(("load_size", "crop_size", "preprocess", "no_flip"), _WHOLE),
-    **dict.fromkeys(("display_id", "no_display", "display_port"), Rule("it has no live page")),
-    "serial_batches": Rule("images are always taken in order"),
-    "eval": Rule("networks are always in evaluation mode"),
-    "aspect_ratio": Rule("results keep their shape", ("1", "1.0"), "resize the results instead"),
-    "phase": Rule("it is the default", ("test",), "name the folder, by --input FOLDER"),
-}
+_INIT = ("init_type", "init_gain")
+# The suffix comes first, as others look at the whole name.
 TRAIN_GROUPS = (
+    Group(("suffix",), _name, replaces=("name",)),
+    Group(("model", "dataset_mode"), _default_task, "it is the default"),
     Group(("lambda_A", "lambda_B", "lambda_identity"), _losses),
     Group(("netG", "norm"), _generator),
     Group(("netD", "n_layers_D", "norm"), _discriminator),
@@ -284,12 +275,22 @@ TRAIN_GROUPS = (
     Group(("lr_policy", "lr_decay_iters"), _schedule),
     Group(tuple(_INTERVALS), _intervals, "steps, where those counted images"),
     Group(("gpu_ids",), _device),
-    Group(("no_display",), lambda _: {"display_id": "0"}),
-    Group(("suffix",), _name, replaces=("name",)),
+    Group(("display_id=-1",), lambda _: {"display_id": "0"}),
 )
 TEST_GROUPS = (
+    Group(("suffix",), _name, replaces=("name",)),
+    Group(("load_iter",), _iteration, replaces=("epoch",)),
     Group(("model", "dataset_mode", "model_suffix"), _single),
     Group(("gpu_ids",), _device),
-    Group(("load_iter",), _iteration, replaces=("epoch",)),
-    Group(("suffix",), _name, replaces=("name",)),
+    Group(
+        (*("netG", "netD", "n_layers_D", "norm", "no_dropout"), "ngf", "ndf", *_INIT),
+        _unread,
+        "the run's settings, or the weights, tell the networks",
+    ),
+    Group(
+        ("load_size", "crop_size", "preprocess", "no_flip"),
+        _unread,
+        "images are translated whole, in their own size",
+    ),
+    Group(("display_id", "display_id=-1", "display_port"), _unread, "it has no live page"),
 )

@@ -50,7 +50,10 @@ def run_settings(run_dir: Path) -> TrainSettings:
     path = run_dir / presets.SETTINGS_FILE
     if not path.is_file():
         raise UserError(_no_run(run_dir))
-    return options.check(TrainSettings, presets.load_yaml(path))
+    values = presets.load_yaml(path)
+    if not values:
+        raise UserError(f"{path} is empty: without it nobody knows which networks the run has")
+    return options.check(TrainSettings, values)
 
 
 def _over(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
@@ -61,8 +64,10 @@ def _over(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
 
 def _config_file(path: Path | None) -> dict[str, Any]:
     values = presets.load_yaml(path) if path else {}
-    if values.get("continue_train"):
-        raise UserError(f"{path}: continue_train belongs on the command line, as --continue_train")
+    # What a file may not say for the one who asks: which run to go on with, and whom to trust.
+    for option in ("continue_train", "trust_imports", "config"):
+        if values.get(option):
+            raise UserError(f"{path}: {option} belongs on the command line, as --{option}")
     return values
 
 

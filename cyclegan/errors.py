@@ -1,9 +1,15 @@
 """The one exception for a user's mistake, and how a command ends on it."""
 
 import sys
+import sysconfig
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
+
+# A terminal's worth: what a user typed or pasted is not to hide what is said of it.
+LONGEST_MESSAGE = 1000
 
 
 class UserError(ValueError):
@@ -27,6 +33,24 @@ def one_line_errors() -> Iterator[None]:
         raise SystemExit(130) from None
 
 
+def explain(error: BaseException) -> str:
+    """An exception in few words and, where a file of the user's own raised it, its line there."""
+    message = short(" ".join(str(error).split()), most=300)
+    kind = type(error).__name__
+    places = sysconfig.get_paths()
+    not_theirs = {str(Path(__file__).parent), "<"}
+    not_theirs |= {places[name] for name in ("stdlib", "purelib", "platlib")}
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(tuple(not_theirs)):
+            place = f"{Path(frame.filename).name}, line {frame.lineno}"
+            return f"{kind}: {message} ({place})" if message else f"{kind} ({place})"
+    return f"{kind}: {message}" if isinstance(error, SyntaxError) else message or kind
+
+
+def short(text: str, most: int = 100) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def _end(message: str) -> NoReturn:
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.stderr.write(f"error: {short(' '.join(message.split()), LONGEST_MESSAGE)}\n")
     raise SystemExit(2) from None

@@ -68,10 +68,10 @@ class Settings(BaseModel):
     name: FolderName | None = Field(
         None, description="name of the run, its folder under checkpoints_dir (the data folder's)"
     )
-    batch_size: int = Field(1, ge=1, description="images of each domain a step")
+    batch_size: int = Field(1, ge=1, le=65536, description="images of each domain a step")
     max_dataset_size: int | None = Field(None, ge=1, description="use only the first N images")
     num_threads: int = Field(
-        min(4, os.cpu_count() or 1), ge=0, description="processes that load images; 0: none"
+        min(4, os.cpu_count() or 1), ge=0, le=256, description="processes that load images; 0: none"
     )
     device: DeviceName = Field("auto", description="auto, cuda, cuda:1, mps or cpu")
     checkpoints_dir: UserPath = Field(Path("checkpoints"), description="where runs live")
@@ -103,8 +103,8 @@ class TrainSettings(Settings):
     generator: str = Field("resnet(blocks=9)", description="network of both generators")
     generator_BA: str | None = Field(None, description="network of G_BA, where another than G_AB's")
     discriminator: str = Field("patch(layers=3)", description="network of both discriminators")
-    ngf: int = Field(64, ge=1, description="width of the generators")
-    ndf: int = Field(64, ge=1, description="width of the discriminators")
+    ngf: int = Field(64, ge=1, le=4096, description="width of the generators")
+    ndf: int = Field(64, ge=1, le=4096, description="width of the discriminators")
     init_type: Literal["normal", "xavier", "kaiming", "orthogonal"] = Field(
         "normal", description="distribution of the first weights"
     )
@@ -136,10 +136,13 @@ class TrainSettings(Settings):
     nce_B: str | None = _own("translations into B")
     pool_size: int = Field(50, ge=0, description="translated images kept for the discriminators")
 
-    n_epochs: int = Field(100, ge=0, description="epochs at the first learning rate")
-    n_epochs_decay: int = Field(100, ge=0, description="epochs in which it falls to zero")
+    n_epochs: int = Field(100, ge=0, le=10**6, description="epochs at the first learning rate")
+    n_epochs_decay: int = Field(100, ge=0, le=10**6, description="epochs in which it falls to zero")
     steps: int | None = Field(
-        None, ge=1, description="length in steps, not epochs; the rate falls in the second half"
+        None,
+        ge=1,
+        le=10**9,
+        description="length in steps, not epochs; the rate falls in the second half",
     )
     optimizer: str = Field("adam", description="adam, adamw, sgd(momentum=0.9), rmsprop, adagrad")
     optimizer_D: str | None = Field(None, description="the same for the discriminators alone")

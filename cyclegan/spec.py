@@ -19,9 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cyclegan.errors import UserError
+from cyclegan.errors import UserError, explain, short
 
 Table = Mapping[str, str]
+
+# An option of every term that tells two of one name apart.
+LABEL = "label"
+
+# Nobody writes more; a pasted file is not to come back as an error of its length.
+LONGEST = 2000
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,8 @@ class Term:
 
     @property
     def label(self) -> str:
-        """The name's last word: what the curves call this term."""
-        return self.name.rpartition(".")[2]
+        """What the curves call this term: its name's last word, unless `label=` tells another."""
+        return str(self.options.get(LABEL, self.name.rpartition(".")[2]))
 
 
 def parse(expression: str, *, slot: str) -> list[Term]:
@@ -47,17 +53,31 @@ def parse(expression: str, *, slot: str) -> list[Term]:
     """
     if expression.strip().lower() == "none":
         return []
-    if not expression.strip():
+    # In a file of options an expression may go over several lines.
+    expression = " ".join(expression.split())
+    if not expression:
         raise UserError(f"--{slot} is empty: write none for nothing")
+    if len(expression) > LONGEST:
+        raise UserError(f"--{slot} has {len(expression)} characters: {LONGEST} are the most")
     try:
-        tree = ast.parse(expression.strip(), mode="eval").body
+        tree = ast.parse(expression, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UserError(f'--{slot} "{expression}" cannot be read: {_reason(error)}') from None
+        raise UserError(
+            f'--{slot} "{short(expression)}" cannot be read: {_reason(error)}'
+        ) from None
+    if ast.get_source_segment(expression, tree) != expression:
+        # Python leaves out comments, and brackets round it all.
+        raise UserError(
+            f'--{slot} "{short(expression)}" holds brackets or a comment: leave them out'
+        )
     terms = [_term(node, expression, slot) for node in _summands(tree)]
     labels = [term.label for term in terms]
     for label in labels:
         if labels.count(label) > 1:
-            raise UserError(f'--{slot} "{expression}" names {label} twice: give it one weight')
+            raise UserError(
+                f'--{slot} "{short(expression)}" names {label} twice: give it one weight, or tell '
+                f"the two apart in the curves, as {label}(label=other)"
+            )
     return terms
 
 
@@ -88,10 +108,14 @@ def build(term: Term, table: Table, *, slot: str, trusted: bool = True, **defaul
         defaults = {name: value for name, value in defaults.items() if name in accepted}
     if _needs_arguments(factory):
         return functools.partial(factory, **term.options)
+    _check_types(factory, term, slot)
     try:
         return factory(**{**defaults, **term.options})
-    except (TypeError, ValueError, ArithmeticError, RuntimeError, SystemExit) as error:
-        raise UserError(f"--{slot}: {term.name} cannot be made: {error}") from error
+    except UserError:
+        raise
+    # What somebody's own part raises may be anything.
+    except (Exception, SystemExit) as error:
+        raise UserError(f"--{slot}: {term.name} cannot be made: {explain(error)}") from error
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -123,6 +147,20 @@ def _term(node: ast.expr, expression: str, slot: str) -> Term:
             raise _outside(node, expression, slot, "an option is given twice")
         node = node.func
     return Term(_dotted(node, expression, slot), weight, options, node.col_offset + 1)
+
+
+def _check_types(factory: Callable[..., Any], term: Term, slot: str) -> None:
+    """Raises UserError where a word or a yes stands for a number, or a number for a yes."""
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (ValueError, TypeError):
+        return
+    for option, value in term.options.items():
+        default = parameters[option].default if option in parameters else None
+        wanted = {bool: "true or false", int: "a number", float: "a number"}.get(type(default))
+        word_or_flag = isinstance(value, str | bool)
+        if wanted and word_or_flag and not (isinstance(default, bool) and isinstance(value, bool)):
+            raise UserError(f"--{slot}: {term.name}: {option}={value} must be {wanted}")
 
 
 def _weight(node: ast.expr, expression: str, slot: str) -> float:
@@ -160,8 +198,9 @@ def _dotted(node: ast.expr, expression: str, slot: str) -> str:
 
 
 def _outside(node: ast.expr, expression: str, slot: str, rule: str) -> UserError:
-    text = ast.get_source_segment(expression.strip(), node) or "?"
-    return UserError(f'--{slot} "{expression}": {text} at column {node.col_offset + 1}: {rule}')
+    text = short(ast.get_source_segment(expression, node) or "?")
+    where = f"{text} at column {node.col_offset + 1}"
+    return UserError(f'--{slot} "{short(expression)}": {where}: {rule}')
 
 
 def _reason(error: BaseException) -> str:
@@ -176,7 +215,7 @@ def _find(term: Term, table: Table, *, slot: str, trusted: bool) -> Callable[...
     path = table.get(name)
     if path is None:
         if "." not in name:
-            where = f"unknown {name} at column {term.column}"
+            where = f"unknown {short(name)} at column {term.column}"
             known = ", ".join(table)
             raise UserError(f"--{slot}: {where}{nearest(name, table)}; known: {known}")
         if not trusted:
@@ -196,14 +235,17 @@ def _import(path: str, *, slot: str) -> Callable[..., Any]:
         sys.path.append(here)
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UserError(f"--{slot}: {path} is not there: no module {error.name}") from None
-    except (SyntaxError, SystemExit) as error:
-        why = f"{type(error).__name__}: {error}"
+    # A module of the user's own may raise anything.
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and str(error.name) in module_name:
+            raise UserError(f"--{slot}: {path} is not there: no module {error.name}") from None
+        why = explain(error)
         raise UserError(f"--{slot}: module {module_name} cannot be imported: {why}") from error
     if not hasattr(module, attribute):
         hint = nearest(attribute, dir(module))
-        raise UserError(f"--{slot}: module {module_name} has no {attribute}{hint}")
+        # A file of the user's own may be hidden by an installed module of its name.
+        where = f" ({module.__file__})" if getattr(module, "__file__", None) else ""
+        raise UserError(f"--{slot}: module {module_name}{where} has no {attribute}{hint}")
     found = getattr(module, attribute)
     if not callable(found):
         raise UserError(f"--{slot}: {path} is not a class or function")

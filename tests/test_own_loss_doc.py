@@ -11,6 +11,7 @@ import torch
 import yaml
 from running import ROOT, TINY, train
 
+from cyclegan import spec
 from cyclegan.command_line import train_settings, translate_settings
 from cyclegan.errors import UserError
 from cyclegan.losses import IMAGE_LOSSES
@@ -109,10 +110,54 @@ def test_the_table_of_refusals_is_found() -> None:
     assert len(REFUSED) >= 10
 
 
-def test_a_loss_that_is_not_a_number_ends_the_run_and_is_named(here) -> None:
-    options = ["--dataroot=./data/lr2hr", *TINY, "--cycle=my_losses.hopeless", "--steps=2"]
-    with pytest.raises(UserError, match="cycle_A.*: not a finite number at or before step 1"):
+MISTAKES = """
+import torch
+
+def in_place(input, target):
+    return input.sub_(target).abs().mean()
+
+class Memory:
+    total = 0.0
+
+    def __call__(self, input, target):
+        self.total = self.total + (input - target).square().mean()
+        return self.total
+
+class Gain(torch.nn.Module):
+    trainable = True
+
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, input, target):
+        return (self.gain * input - target).abs().mean()
+"""
+
+
+@pytest.mark.parametrize("loss", ["hopeless", "in_place", "Memory"])
+def test_a_loss_that_cannot_train_is_refused_before_the_run_begins(here, loss: str) -> None:
+    (here / "my_losses.py").write_text("\n\n".join([*CODE, MISTAKES]))
+    options = ["--dataroot=./data/lr2hr", *TINY, f"--cycle=my_losses.{loss}", "--steps=2"]
+    with pytest.raises(UserError, match=f"--cycle: {loss} "):
         in_process(here, options)
+    assert not (here / "runs").exists()
+
+
+def test_a_trainable_loss_learns_and_is_in_the_checkpoint(here) -> None:
+    (here / "my_losses.py").write_text("\n\n".join([*CODE, MISTAKES]))
+    options = ["--dataroot=./data/lr2hr", *TINY, "--cycle=10*my_losses.Gain", "--steps=2"]
+    assert in_process(here, [*options, "--name=gain"]) == 0
+    state = torch.load(here / "runs" / "gain" / "state.pt", weights_only=True)
+    gains = [value.item() for name, value in state["heads"].items() if name.endswith("gain")]
+    assert gains
+    assert 1 not in gains
+
+
+def test_two_losses_of_one_name_are_told_apart_by_a_label() -> None:
+    (expression,) = re.findall(r"`(Edge\(.*?label=.*?\))`", TEXT)
+    term = spec.parse(expression, slot="cycle")[0]
+    assert term.label == "coarse"
 
 
 def test_the_first_example_is_ten_lines_long() -> None:

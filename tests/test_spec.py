@@ -190,7 +190,10 @@ def test_a_part_that_takes_any_option_gets_every_default():
             Term("huber", 1, {"dela": 1}),
             r"huber at column 1 has no option dela \(did you mean delta\?\)",
         ),
-        (Term("torch.nn.L1Los"), r"torch.nn has no L1Los \(did you mean L1Loss\?\)"),
+        (
+            Term("torch.nn.L1Los"),
+            r"torch.nn \(.*__init__.py\) has no L1Los \(did you mean L1Loss\?\)",
+        ),
         (Term("no_such_package.Loss"), "no module no_such_package"),
         (Term("sys.path"), "sys.path is not a class or function"),
         (Term("torch.nn.Linear"), "torch.nn.Linear cannot be made: .*in_features"),
@@ -206,11 +209,55 @@ def test_what_cannot_be_built_is_explained(term, sentence):
         build(term, TABLE, slot="cycle")
 
 
-def test_a_module_that_fails_while_it_is_imported_shows_its_own_error(tmp_path, monkeypatch):
-    (tmp_path / "broken_of_mine.py").write_text("import sys\nsys.no_such_thing\n")
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("import sys\nsys.no_such_thing", r"cannot be imported: AttributeError: .* line 2\)"),
+        ("1 / 0", r"cannot be imported: ZeroDivisionError: .*\(broken_of_mine.py, line 1\)"),
+        ("import no_such_package", "cannot be imported: .*no_such_package"),
+        ("raise SystemExit(3)", "cannot be imported: SystemExit: 3"),
+        ("def f(:", "cannot be imported: SyntaxError: "),
+        ("class Edge:\n def __init__(self): {}['x']", r"Edge cannot be made: KeyError: .* line 2"),
+        ("class Other: pass", r"broken_of_mine.py\) has no Edge"),
+    ],
+)
+def test_a_module_of_ones_own_that_fails_is_explained(text, sentence, tmp_path, monkeypatch):
+    (tmp_path / "broken_of_mine.py").write_text(f"{text}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(AttributeError, match="no_such_thing"):
+    monkeypatch.delitem(sys.modules, "broken_of_mine", raising=False)
+    with pytest.raises(UserError, match=f"--cycle: .*{sentence}") as caught:
         build(Term("broken_of_mine.Edge"), TABLE, slot="cycle")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"delta": "two"}, "delta=two must be a number"),
+        ({"delta": True}, "delta=True must be a number"),
+    ],
+)
+def test_a_word_in_place_of_a_number_is_named(options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        build(Term("huber", 1, options), TABLE, slot="cycle")
+
+
+def test_two_terms_of_one_name_are_told_apart_by_a_label():
+    terms = parse("huber + 2*huber(delta=3, label=wide)", slot="cycle")
+    assert [term.label for term in terms] == ["huber", "wide"]
+    with pytest.raises(UserError, match=r"huber\(label=other\)"):
+        parse("huber + 2*huber(delta=3)", slot="cycle")
+
+
+def test_an_expression_may_go_over_several_lines():
+    assert parse("10*l1\n  + 2*huber\n", slot="cycle") == parse("10*l1 + 2*huber", slot="cycle")
+
+
+@pytest.mark.parametrize("text", ["10*l1 # + 5*huber", "(l1)", "l1" * 2000, "l1\0"])
+def test_what_python_would_leave_out_is_refused(text):
+    with pytest.raises(UserError) as caught:
+        parse(text, slot="cycle")
+    assert len(str(caught.value)) < 300
 
 
 def test_an_import_path_out_of_a_saved_file_is_not_even_imported(tmp_path, monkeypatch):

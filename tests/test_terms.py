@@ -108,7 +108,7 @@ def test_a_lazy_loss_is_due_every_so_many_steps_and_counts_as_much():
         ("Vector", r"Vector gives no single number \(shape \(1, 3, 8, 8\)\)"),
         ("Number", r"Number gives no single number \(0.5\)"),
         ("Detached", "Detached gives a number without gradient"),
-        ("Broken", r"Broken failed in test_terms.py, line \d+: AttributeError: .*no_such_method"),
+        ("Broken", r"Broken failed: AttributeError: .*no_such_method.*test_terms.py, line"),
         ("Never", "every=0 must be a whole number"),
     ],
 )

@@ -1,5 +1,6 @@
 """Whole folders through a translator, and single files."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -91,13 +92,36 @@ def test_a_second_run_skips_what_is_there_and_overwrite_redoes_it(
     source = save(tmp_path / "in" / "a.png")
     assert translate(*words) == 0
     save(tmp_path / "in" / "b.png")
-    checkpoint.save_weights(run, "latest", {"G_AB": Brighter(4)})
+    # Something else in its place shows whether it is made anew.
+    save(tmp_path / "out" / "a.png", seed=9)
+    kept = levels(tmp_path / "out" / "a.png")
     assert translate(*words) == 0
-    assert (levels(tmp_path / "out" / "a.png") - levels(source) == 3).all()
-    assert (levels(tmp_path / "out" / "b.png") - levels(source) == 4).all()
+    assert (levels(tmp_path / "out" / "a.png") == kept).all()
+    assert (levels(tmp_path / "out" / "b.png") - levels(source) == 3).all()
     assert "1 were there already" in capsys.readouterr().out.splitlines()[-1]
     assert translate(*words, "--overwrite") == 0
-    assert (levels(tmp_path / "out" / "a.png") - levels(source) == 4).all()
+    assert (levels(tmp_path / "out" / "a.png") - levels(source) == 3).all()
+
+
+def test_what_earlier_weights_or_an_earlier_source_made_is_made_anew(
+    translate, run: Path, tmp_path: Path
+) -> None:
+    words = ["--input", tmp_path / "in", "--output", tmp_path / "out"]
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "in" / name)
+    assert translate(*words) == 0
+    for path in (tmp_path / "out").iterdir():
+        os.utime(path, (1e9, 1e9))
+    for path in [*(tmp_path / "in").iterdir(), *run.glob("*.pth")]:
+        os.utime(path, (0.9e9, 0.9e9))
+    source = save(tmp_path / "in" / "a.png", seed=3)
+    before = levels(tmp_path / "out" / "b.png")
+    assert translate(*words) == 0
+    assert (levels(tmp_path / "out" / "a.png") - levels(source) == 3).all()
+    assert (levels(tmp_path / "out" / "b.png") == before).all()
+    checkpoint.save_weights(run, "latest", {"G_AB": Brighter(4)})
+    assert translate(*words) == 0
+    assert (levels(tmp_path / "out" / "b.png") - before == 1).all()
 
 
 @pytest.mark.parametrize("batch_size", ["1", "4"])

@@ -1,5 +1,6 @@
 """From a whole image to what the networks see: resize, random crop, random mirror."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,8 @@ class Preparation:
     resize_and_crop: to load_size x load_size whatever the shape, then a random crop;
     crop: a random crop at the image's own scale;
     scale_width, scale_width_and_crop: to a width of load_size in the image's own shape;
-    resize: to load_size x load_size; none: to the nearest multiples of `multiple`.
+    resize: to load_size x load_size; none: as it is. Without a crop, sides become the nearest
+    multiples of `multiple`, which the networks need.
 
     With --scale, sizes of A are so many times smaller than those of B, which the options name.
     """
@@ -29,14 +31,15 @@ class Preparation:
     multiple: int = 4
 
     @classmethod
-    def of(cls, settings: TrainSettings, domain: str) -> "Preparation":
+    def of(cls, settings: TrainSettings, domain: str, *, unit: int = 4) -> "Preparation":
+        """unit: what sides of B are to be multiples of, and sides of A so many times less."""
         smaller = settings.smaller(domain)
         return cls(
             preprocess=settings.preprocess,
             load_size=settings.load_size // smaller,
             crop_size=settings.crop_size // smaller,
             flip=not settings.no_flip,
-            multiple=4 * settings.scale // smaller,
+            multiple=math.lcm(unit, settings.scale) // smaller,
         )
 
     def __call__(self, image: Image.Image, random: np.random.Generator) -> Tensor:
@@ -58,9 +61,9 @@ class Preparation:
             # Never lower than a crop: the classic implementation's rule, without a crop too.
             height = int(max(self.load_size * height / width, self.crop_size))
             width = self.load_size
-        elif self.preprocess == "none":
+        if "crop" not in self.preprocess:
             step = self.multiple
-            width, height = (max(step, round(side / step) * step) for side in image.size)
+            width, height = (max(step, round(side / step) * step) for side in (width, height))
         if (width, height) == image.size:
             return image
         return image.resize((width, height), Image.Resampling.BICUBIC)

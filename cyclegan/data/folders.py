@@ -167,7 +167,8 @@ def size_warning(A: Domain, B: Domain, *, scale: int = 1) -> str | None:
         return None
     sizes = f"images of A are typically {side_A:.0f} px, of B {side_B:.0f} px"
     if scale > 1:
-        return f"{sizes}: that is not --scale {scale}"
+        swapped = "; to exchange the two, use --direction BtoA" if side_A > side_B else ""
+        return f"{sizes}: that is not --scale {scale}{swapped}"
     if side_A < side_B:
         return f"{sizes}: a generator keeps the size of its image; to enlarge A, use --scale"
     return f"{sizes}: a generator keeps the size of its image"

@@ -35,8 +35,7 @@ class Comparison:
     def describe(self) -> list[str]:
         lines = [
             f"sliced Wasserstein distance to real B over {self.images} test images: "
-            f"input {self.swd_input:.1f}, translated {self.swd_fake:.1f} "
-            f"({100 * abs(self.nearer):.0f} % {'nearer' if self.nearer >= 0 else 'farther'})"
+            f"input {self.swd_input:.1f}, translated {self.swd_fake:.1f}{self._change()}"
         ]
         if self.psnr_input is not None and self.psnr_fake is not None:
             lines.append(
@@ -45,6 +44,12 @@ class Comparison:
             )
         return lines
 
+    def _change(self) -> str:
+        # Of an input that is real B itself there is no share to speak of.
+        if not self.swd_input:
+            return ""
+        return f" ({100 * abs(self.nearer):.0f} % {'nearer' if self.nearer >= 0 else 'farther'})"
+
     def scalars(self) -> dict[str, float]:
         """What is worth a curve: the translations' figures."""
         paired = {} if self.psnr_fake is None else {"psnr": self.psnr_fake}
@@ -52,6 +57,11 @@ class Comparison:
 
     def as_dict(self) -> dict[str, float | int | None]:
         return {**asdict(self), "nearer": self.nearer}
+
+
+def can_compare(settings: TrainSettings) -> bool:
+    """Whether there are test folders of both domains."""
+    return all(domain_folder(settings, "test", domain) is not None for domain in "AB")
 
 
 def compare(settings: TrainSettings, translator: Translator) -> Comparison | None:

@@ -12,6 +12,8 @@ from cyclegan.networks.layers import initialize
 # Wide enough for every stage of an encoder that is only asked for its numbers of channels.
 _PROBE_SIDE = 64
 
+MOST = 65536
+
 
 class PatchNCE(nn.Module):
     """InfoNCE of patches: what the encoder makes of a patch of the translation must be nearer to
@@ -47,8 +49,8 @@ class PatchNCE(nn.Module):
         super().__init__()
         if not isinstance(patches, int) or not isinstance(channels, int):
             raise ValueError("patches and channels must be whole numbers")
-        if patches < 2 or channels < 1:
-            raise ValueError("patches must be at least 2, channels at least 1")
+        if not 2 <= patches <= MOST or not 1 <= channels <= MOST:
+            raise ValueError(f"patches must be 2 to {MOST}, channels 1 to {MOST}")
         if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
             raise ValueError(f"temperature={temperature} must be a number above 0")
         if not isinstance(dual, bool):

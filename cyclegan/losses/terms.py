@@ -1,19 +1,21 @@
 """A slot's weighted losses, and their values under the names that the curves carry."""
 
-import traceback
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cyclegan import spec
-from cyclegan.errors import UserError
+from cyclegan.errors import UserError, explain, short
 
 # Options of every term, whatever its loss: how its weight changes in the course of the run.
 SCHEDULE_OPTIONS = ("decay_to", "over")
+
+# Every so many steps is never: no run is as long.
+LONGEST_EVERY = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,6 @@ class WeightedLoss:
     label: str
     weight: float
     loss: Any
-    own: bool = False
     decay_to: float | None = None
     over: float = 1.0
 
@@ -86,7 +87,8 @@ class Slot:
                     part.loss.requires_grad_(False).eval()
 
     def __bool__(self) -> bool:
-        return bool(self.losses)
+        """Whether any loss ever counts."""
+        return any(part.weight > 0 or (part.decay_to or 0) > 0 for part in self.losses)
 
     def due(self, clock: Clock) -> bool:
         """Whether any loss has something to say at this step."""
@@ -120,25 +122,27 @@ class Slot:
         for part in self.losses:
             if weighted and not part.due(clock):
                 continue
-            value = self._value(part, method, arguments)
+            value = self.value(part, method, arguments)
             key = name if len(self.losses) == 1 else f"{name}.{part.label}"
             weight = part.weight_at(clock.progress) * part.every
             values[key] = weight * value if weighted else value
         return values
 
-    def _value(self, part: WeightedLoss, method: str, arguments: tuple[Any, ...]) -> Tensor:
+    def value(self, part: WeightedLoss, method: str, arguments: tuple[Any, ...]) -> Tensor:
+        """One loss without its weight."""
         try:
             value = getattr(part.loss, method)(*arguments)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, UserError):
             raise
-        except Exception as error:
-            if not part.own:
+        except (Exception, SystemExit) as error:
+            # A mistake of ours is to show where it is.
+            if is_ours(part.loss):
                 raise
-            raise UserError(f"--{self.slot}: {part.label} failed{_place(error)}") from error
+            raise UserError(f"--{self.slot}: {part.label} failed: {explain(error)}") from error
         if not isinstance(value, Tensor) or value.ndim != 0:
             what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"
             raise UserError(
-                f"--{self.slot}: {part.label} gives no single number ({what[:60]}): "
+                f"--{self.slot}: {part.label} gives no single number ({short(what, 60)}): "
                 "return one tensor without dimensions, as .mean() makes it"
             )
         if torch.is_grad_enabled() and not value.requires_grad:
@@ -153,29 +157,32 @@ class Slot:
 def _weighted(term: spec.Term, table: spec.Table, *, slot: str, trusted: bool) -> WeightedLoss:
     schedule = {name: term.options[name] for name in SCHEDULE_OPTIONS if name in term.options}
     _check_schedule(schedule, term, slot)
-    rest = {name: value for name, value in term.options.items() if name not in schedule}
+    if not str(term.label).isidentifier():
+        raise UserError(f"--{slot}: {term.name}: label={term.label} must be a word")
+    kept = {spec.LABEL, *schedule}
+    rest = {name: value for name, value in term.options.items() if name not in kept}
     plain = spec.Term(term.name, term.weight, rest, term.column)
     loss = spec.build(plain, table, slot=slot, trusted=trusted)
     every = getattr(loss, "every", 1)
-    if not isinstance(every, int) or every < 1:
+    if not isinstance(every, int) or not 1 <= every <= LONGEST_EVERY:
         raise UserError(f"--{slot}: {term.name}: every={every} must be a whole number from 1 up")
-    return WeightedLoss(term.label, term.weight, loss, own=term.name not in table, **schedule)
+    return WeightedLoss(term.label, term.weight, loss, **schedule)
 
 
 def _check_schedule(schedule: Mapping[str, Any], term: spec.Term, slot: str) -> None:
     for name, value in schedule.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0 <= value < float("inf") or (name == "over" and not 0 < value <= 1):
+        if (
+            not number
+            or not 0 <= value <= sys.float_info.max
+            or (name == "over" and not 0 < value <= 1)
+        ):
             allowed = "a share of the run above 0, up to 1" if name == "over" else "a weight from 0"
             raise UserError(f"--{slot}: {term.name}: {name}={value} must be {allowed}")
     if "over" in schedule and "decay_to" not in schedule:
         raise UserError(f"--{slot}: {term.name} has over= without decay_to=: give both")
 
 
-def _place(error: BaseException) -> str:
-    """What went wrong in a loss of the user's own, and where, on one line."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    message = " ".join(str(error).split())
-    return (
-        f" in {Path(frame.filename).name}, line {frame.lineno}: {type(error).__name__}: {message}"
-    )
+def is_ours(loss: Any) -> bool:
+    """Whether the loss is of this package, and no mistake of it can be the user's."""
+    return type(loss).__module__.partition(".")[0] == __name__.partition(".")[0]

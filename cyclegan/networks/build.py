@@ -27,6 +27,7 @@ def build_generator(settings: TrainSettings, name: str, *, trusted: bool = True)
         scale=scale,
         shrink=shrink,
     )
+    _check_module(network, slot, term.name)
     if (getattr(network, "scale", 1), getattr(network, "shrink", 1)) != (scale, shrink):
         raise UserError(_wrong_size(settings, name, slot, term.name))
     return network
@@ -38,7 +39,13 @@ def build_discriminator(settings: TrainSettings, *, trusted: bool = True) -> nn.
     network: nn.Module = spec.build(
         term, DISCRIMINATORS, slot=slot, trusted=trusted, channels=settings.ndf
     )
+    _check_module(network, slot, term.name)
     return network
+
+
+def _check_module(network: object, slot: str, name: str) -> None:
+    if not isinstance(network, nn.Module):
+        raise UserError(f"--{slot}: {name} is no network: it must make a torch.nn.Module")
 
 
 def _wrong_size(settings: TrainSettings, name: str, slot: str, network: str) -> str:
@@ -47,7 +54,7 @@ def _wrong_size(settings: TrainSettings, name: str, slot: str, network: str) -> 
     if name == "G_AB":
         return (
             f"--{slot}: {network} does not enlarge images, as --scale {settings.scale} asks of "
-            "G_AB: use edsr or rrdb"
+            "G_AB: use edsr, rrdb, srcnn, vgg7 or dcscn"
         )
     return (
         f"--{slot}: {network} does not reduce images, as --scale {settings.scale} asks of G_BA: "

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from cyclegan.classic_options import spelling
 from cyclegan.errors import UserError
 from cyclegan.settings import Settings, TrainSettings
 from cyclegan.spec import nearest
@@ -18,6 +19,8 @@ def load_yaml(path: Path, model: type[Settings] = TrainSettings) -> dict[str, An
     values = _read_yaml(path)
     for option, value in values.items():
         if option not in model.model_fields:
+            if remedy := spelling(str(option)):
+                raise UserError(f"{path}: {option} {remedy}")
             hint = nearest(str(option), model.model_fields)
             raise UserError(f"{path} names an unknown option {option}{hint}")
         if isinstance(value, list | dict | set):

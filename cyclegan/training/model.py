@@ -1,5 +1,6 @@
 """Two generators, two discriminators, and the images they make of a pair of batches."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -93,6 +94,12 @@ def build_model(settings: TrainSettings, *, trusted: bool = True) -> CycleGAN:
     return CycleGAN(**generators, discriminators=discriminators)
 
 
+def unit(model: CycleGAN, settings: TrainSettings) -> int:
+    """What sides of B must be multiples of for either network, as they come and as they go."""
+    G_AB, G_BA = (int(getattr(n, "multiple", 1)) for n in model.generators.values())
+    return math.lcm(4, G_AB * settings.scale, G_BA)
+
+
 def check_sizes(model: CycleGAN, settings: TrainSettings) -> None:
     """Raises UserError where the crops do not fit the networks."""
     if "crop" not in settings.preprocess and settings.preprocess != "resize":
@@ -121,5 +128,6 @@ def _check_generator(network: nn.Module, option: str, side: int, smaller: int) -
         at_scale = f" at --scale {smaller}" if smaller > 1 else ""
         raise UserError(
             f"--{option} {side} does not fit the generator{at_scale}: use a multiple of "
-            f"{multiple * smaller}, at least {smallest * smaller}"
+            f"{multiple * smaller}, at least {smallest * smaller}, or a generator with fewer "
+            "halvings, as unet(layers=5) or resnet(downs=1)"
         )

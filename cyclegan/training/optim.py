@@ -1,6 +1,7 @@
 """Optimizers, the rates they learn at, and averaged networks."""
 
 import copy
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,7 +31,9 @@ def build_optimizer(
     slot = "optimizer" if own is None else "optimizer_D"
     term = spec.parse_one(own or settings.optimizer, slot=slot)
     rate = settings.lr if of == "G" or settings.lr_D is None else settings.lr_D
-    rate = term.options.get("lr", rate)
+    for option in ("lr", "params"):
+        if option in term.options:
+            raise UserError(f"--{slot}: {term.name} takes no {option} here: give --lr, or --lr_D")
     # A group without parameters is allowed, a list without groups is not: a fixed network learns
     # nothing, and need not be a special case.
     groups = [{"params": list(parameters), "first_lr": rate}]
@@ -45,6 +48,9 @@ def build_optimizer(
     )
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise UserError(f"--{slot}: {term.name} is no optimizer; known: {', '.join(OPTIMIZERS)}")
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise UserError(f"--{slot}: {term.name} takes several looks a step, which is not offered")
     return optimizer
 
 

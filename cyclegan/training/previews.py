@@ -28,10 +28,14 @@ class Previews:
     """
 
     def __init__(
-        self, settings: TrainSettings, files_A: Sequence[Path], files_B: Sequence[Path]
+        self,
+        settings: TrainSettings,
+        files_A: Sequence[Path],
+        files_B: Sequence[Path],
+        prepare: tuple[Preparation, Preparation],
     ) -> None:
-        self.images_A = _fixed(settings, "A", files_A)
-        self.images_B = _fixed(settings, "B", files_B)
+        self.images_A = _fixed(settings, "A", files_A, prepare[0])
+        self.images_B = _fixed(settings, "B", files_B, prepare[1])
 
     def draw(self, G_AB: Translator, G_BA: Translator) -> Image.Image:
         """Rows of real_A, fake_B, rec_A and real_B, fake_A, rec_B."""
@@ -52,15 +56,16 @@ class Previews:
         return sheet
 
 
-def _fixed(settings: TrainSettings, domain: str, training: Sequence[Path]) -> list[Image.Image]:
-    resize = Preparation.of(settings, domain).resize
+def _fixed(
+    settings: TrainSettings, domain: str, training: Sequence[Path], prepare: Preparation
+) -> list[Image.Image]:
     folder = domain_folder(settings, "test", domain)
     files = (find_images(folder) if folder else []) or list(training)
     images: list[Image.Image] = []
     # Spread over the folder: neighbours by name are often of one scene.
     for index in np.linspace(0, len(files) - 1, min(COUNT, len(files))).round().astype(int):
         try:
-            images.append(_middle(resize(read_image(files[index]))))
+            images.append(_middle(prepare.resize(read_image(files[index]))))
         except UnreadableImage:
             continue
     return images

@@ -122,6 +122,11 @@ class Schedule:
         self.steps_per_epoch = -(-epoch_length // settings.batch_size)
         epochs = settings.n_epochs + settings.n_epochs_decay
         self.total_steps = settings.steps or epochs * self.steps_per_epoch
+        if settings.warmup_steps >= self.total_steps:
+            raise UserError(
+                f"--warmup_steps {settings.warmup_steps} is as long as the run of "
+                f"{self.total_steps} steps: lower it"
+            )
         term = spec.parse_one(settings.schedule, slot="schedule")
         self.curve: Any = spec.build(term, SCHEDULES, slot="schedule", trusted=trusted)
         if not hasattr(self.curve, "factor"):

@@ -118,14 +118,17 @@ def _check_sizes(settings: TrainSettings, slots: dict[str, Slot]) -> None:
         return
     for name, slot in slots.items():
         if slot and name.startswith(("identity", "nce")):
+            instead = " (--pseudo_pair_B takes its place)" if name[0] == "i" else ""
             raise UserError(
                 f"--{slot.slot} compares images of one size, which --scale {settings.scale} does "
-                f"not make: give --{slot.slot} none (--pseudo_pair_B takes its place)"
+                f"not make: give --{slot.slot} none{instead}"
             )
 
 
 def _check_learning(generators: nn.ModuleDict, slots: dict[str, Slot]) -> None:
     learners = {name for name, network in generators.items() if list(network.parameters())}
+    if not learners:
+        raise UserError("--generator and --generator_BA are both fixed: there is nothing to train")
     for name, slot in slots.items():
         if slot and TRAINS[name] and not TRAINS[name] & learners:
             fixed = "".join(TRAINS[name])
@@ -138,8 +141,6 @@ def _check_learning(generators: nn.ModuleDict, slots: dict[str, Slot]) -> None:
         raise UserError(
             f"nothing trains {name}: give it a loss (--adversarial, --cycle, --pseudo_pair){fixed}"
         )
-    if not learners:
-        raise UserError("--generator and --generator_BA are both fixed: there is nothing to train")
 
 
 def _prepare_contrast(model: CycleGAN, slots: dict[str, Slot]) -> None:

@@ -29,6 +29,10 @@ def capture(
         "averaged": averaged.state_dict(),
         "optimizer_G": stepper.optimizer_G.state_dict(),
         "optimizer_D": stepper.optimizer_D.state_dict(),
+        "optimizers": {
+            "optimizer_G": type(stepper.optimizer_G).__name__,
+            "optimizer_D": type(stepper.optimizer_D).__name__,
+        },
         "schedule": schedule.state_dict(),
         "pools": {domain: pool.state_dict() for domain, pool in stepper.pools.items()},
         "random": {
@@ -47,22 +51,20 @@ def restore(
 ) -> None:
     """Puts a captured state back; raises UserError where it belongs to other networks."""
     device = next(stepper.model.parameters()).device
-    # The rates of the settings at hand, which may differ from those the state was saved with.
-    first_rates = {
-        optimizer: optimizer.param_groups[0]["first_lr"]
-        for optimizer in (stepper.optimizer_G, stepper.optimizer_D)
-    }
+    optimizers = {"optimizer_G": stepper.optimizer_G, "optimizer_D": stepper.optimizer_D}
+    _check_kinds(state, optimizers)
+    # Rates, momenta and decays are those of the settings at hand, which may have changed.
+    chosen = {name: _group_options(optimizer) for name, optimizer in optimizers.items()}
     try:
         stepper.model.load_state_dict(state["model"])
         # States of earlier versions hold neither heads nor a schedule: they had none.
         stepper.heads.load_state_dict(state.get("heads", {}))
         schedule.load_state_dict(state.get("schedule", {}))
         averaged.load_state_dict(state["averaged"])
-        stepper.optimizer_G.load_state_dict(state["optimizer_G"])
-        stepper.optimizer_D.load_state_dict(state["optimizer_D"])
-        for optimizer, rate in first_rates.items():
-            for group in optimizer.param_groups:
-                group["first_lr"] = rate
+        for name, optimizer in optimizers.items():
+            optimizer.load_state_dict(state[name])
+            for group, options in zip(optimizer.param_groups, chosen[name], strict=True):
+                group.update(options)
         for domain, pool in stepper.pools.items():
             pool.load_state_dict(state["pools"][domain], device=device)
         progress.step = int(state["progress"]["step"])
@@ -76,3 +78,22 @@ def restore(
             f"the saved state does not fit these settings ({first}): continue without changing "
             "generator, discriminator, ngf, ndf, ema, optimizer, scale, or which slots are none"
         ) from None
+
+
+def _check_kinds(state: dict[str, Any], optimizers: dict[str, torch.optim.Optimizer]) -> None:
+    """Raises UserError where the state is another kind of optimizer's: its memory is of no use."""
+    for name, optimizer in optimizers.items():
+        before, now = state.get("optimizers", {}).get(name), type(optimizer).__name__
+        if before is not None and before != now:
+            option = "--optimizer_D" if name == "optimizer_D" else "--optimizer"
+            raise UserError(
+                f"{option}: the run was begun with {before}, which {now} cannot take over: "
+                f"leave {option} out, or begin a new run without --continue_train"
+            )
+
+
+def _group_options(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in group.items() if name != "params"}
+        for group in optimizer.param_groups
+    ]

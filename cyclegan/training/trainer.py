@@ -11,16 +11,17 @@ from cyclegan.data.augment import Preparation
 from cyclegan.data.folders import check_domains, size_warning
 from cyclegan.data.unpaired import Batch, UnpairedImages, stream
 from cyclegan.errors import UserError
-from cyclegan.evaluation.compare import Comparison, compare
+from cyclegan.evaluation.compare import Comparison, can_compare, compare
 from cyclegan.monitor import Monitor, Monitors
 from cyclegan.monitor.console import Console
 from cyclegan.monitor.files import Files, forget_after, read_metrics
 from cyclegan.settings import TrainSettings, resolve_device
 from cyclegan.training.messages import command_to_continue, device_line
 from cyclegan.training.meter import Interval, Meter, broken_networks, not_finite
-from cyclegan.training.model import build_model, check_sizes
+from cyclegan.training.model import build_model, check_sizes, unit
 from cyclegan.training.optim import Averaged, scale_learning_rate
 from cyclegan.training.previews import Previews
+from cyclegan.training.rehearsal import rehearse
 from cyclegan.training.runs import RunFolder
 from cyclegan.training.schedule import Schedule
 from cyclegan.training.state import Progress, capture, restore
@@ -48,19 +49,27 @@ class Trainer:
         check_sizes(self.model, settings)
         self.stepper = Stepper(self.model, settings, trusted=trusted)
         self.averaged = Averaged(self.model.generators, decay=settings.ema)
+        sides = unit(self.model, settings)
+        prepare = (
+            Preparation.of(settings, "A", unit=sides),
+            Preparation.of(settings, "B", unit=sides),
+        )
         self.images = UnpairedImages(
             self.domain_A.files,
             self.domain_B.files,
-            (Preparation.of(settings, "A"), Preparation.of(settings, "B")),
+            prepare,
             seed=settings.seed,
             serial=settings.serial_batches,
         )
         length = self.images.epoch_length
         self.schedule = Schedule(settings, epoch_length=length, trusted=trusted)
+        if self.schedule.wants_measurements and not can_compare(settings):
+            raise UserError("--schedule goes by measurements: it needs images in testA and testB")
         self.progress = Progress()
         if saved is not None:
             restore(saved, self.progress, self.stepper, self.averaged, self.schedule)
-        self.previews = Previews(settings, self.domain_A.files, self.domain_B.files)
+        rehearse(self.stepper, settings)
+        self.previews = Previews(settings, self.domain_A.files, self.domain_B.files, prepare)
         self.meter = Meter()
         self.saved_step = self.progress.step
         self.broken: set[str] = set()
@@ -88,6 +97,11 @@ class Trainer:
     def _loop(self, batches: Iterable[Batch], stop: StopRequest) -> None:
         if self.progress.step == 0:
             self._preview()
+        if self.progress.step >= self.schedule.total_steps:
+            self.console.say(
+                f"nothing is left to train: {self.schedule.total_steps} steps are done; for more, "
+                "give --n_epochs, --n_epochs_decay or --steps"
+            )
         self.interval = Interval(self.progress.position)
         for batch in self.console.track(batches):
             self._learn(batch)
@@ -176,10 +190,16 @@ class Trainer:
 
     def _refuse_nonsense(self, names: list[str]) -> None:
         if names:
+            step, remedy = self.progress.step, "lower --lr, look for flat images in the data"
             raise UserError(
-                f"{', '.join(names)}: not a finite number at or before step {self.progress.step}; "
-                f"the checkpoint of step {self.saved_step} is kept: lower --lr, look for flat "
-                "images in the data, then add --continue_train"
+                f"{', '.join(names)}: not a finite number at or before step {step}; "
+                + (
+                    f"the checkpoint of step {self.saved_step} is kept: {remedy}, then add "
+                    "--continue_train"
+                    if self.saved_step
+                    else f"nothing was saved yet: {remedy} and at weights and --init_gain, then "
+                    "begin again"
+                )
             )
 
     def _name_broken(self, path: str, why: str) -> None:
@@ -204,6 +224,8 @@ class Trainer:
                 say(f"  warning: {complaint}")
         if warning := size_warning(self.domain_A, self.domain_B, scale=self.settings.scale):
             say(f"warning: {warning}")
+        if self.schedule.evaluate_every and not can_compare(self.settings):
+            say("warning: without testA and testB nothing is measured, whatever --evaluate_every")
         say(device_line(self.device, self.settings))
         if self.folder.moved_to is not None:
             say(f"the earlier run of this name is now {self.folder.moved_to}")

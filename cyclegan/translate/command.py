@@ -83,7 +83,8 @@ class Translation:
 
     def _translate(self, translator: Translator | None, jobs: Sequence[Job]) -> None:
         """Without a translator, the images are only brought to the results beside the others."""
-        left = list(jobs) if self.settings.overwrite else unfinished(jobs)
+        since = translator.made if translator else 0.0
+        left = list(jobs) if self.settings.overwrite else unfinished(jobs, since=since)
         self.skipped += len(jobs) - len(left)
         results = translate_files(
             translator.batch if translator else list,
@@ -123,8 +124,9 @@ class Translation:
         return run.model_copy(update={"dataroot": self.settings.dataroot})
 
     def _results(self) -> Path:
+        # Other weights than the run's own write elsewhere: their images are not the run's.
         weights = self.settings.weights
-        name = self.settings.name or (weights.stem if weights else "")
+        name = "-".join(filter(None, [self.settings.name, weights.stem if weights else None]))
         return self.settings.results_dir / name / f"test_{self.settings.epoch}"
 
     def _summary(self) -> int:

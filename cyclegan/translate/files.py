@@ -60,9 +60,11 @@ def find_jobs(source: Path, output: Path) -> list[Job]:
     return jobs
 
 
-def unfinished(jobs: Iterable[Job]) -> list[Job]:
-    """Those whose target is not there; targets appear whole or not at all."""
-    return [job for job in jobs if not job.target.exists()]
+def unfinished(jobs: Iterable[Job], *, since: float = 0.0) -> list[Job]:
+    """Those whose target is not there, or was made of an earlier state of its source, or by weights
+    older than `since` (in seconds of the epoch). Targets appear whole or not at all.
+    """
+    return [job for job in jobs if _time(job.target) < max(since, _time(job.source), 1.0)]
 
 
 def translate_files(
@@ -114,6 +116,14 @@ def _translate(
     for job, writing in zip(jobs, written, strict=True):
         writing.result()
         yield Result(job)
+
+
+def _time(path: Path) -> float:
+    """When the file was last written; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _ahead(

@@ -30,9 +30,11 @@ class Translator:
         Translator.load("checkpoints/lr2hr")(Image.open("photo.jpg")).save("better.png")
     """
 
-    def __init__(self, generator: nn.Module, *, device: torch.device) -> None:
+    def __init__(self, generator: nn.Module, *, device: torch.device, made: float = 0.0) -> None:
         self.generator = generator.to(device)
         self.device = device
+        # When the weights were written, in seconds of the epoch; 0 where they come from no file.
+        self.made = made
         self.multiple = int(getattr(generator, "multiple", 1))
         self.scale = int(getattr(generator, "scale", 1))
         self.shrink = int(getattr(generator, "shrink", 1))
@@ -78,7 +80,7 @@ class Translator:
     @classmethod
     def _with(cls, generator: nn.Module, weights: Path, *, device: str) -> "Translator":
         checkpoint.fit_weights(generator, checkpoint.load_weights(weights), source=weights)
-        return cls(generator, device=resolve_device(device))
+        return cls(generator, device=resolve_device(device), made=weights.stat().st_mtime)
 
     def __call__(self, image: Image.Image | str | Path) -> Image.Image:
         """One image, or the path of one, to its translation of the same size."""
