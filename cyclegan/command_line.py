@@ -183,7 +183,10 @@ def _refuse_unknown(model: type[AnySettings], arguments: Sequence[str]) -> None:
         if not word or (word.startswith("--") and word.endswith("=")):
             raise UserError(f"{word.rstrip('=') or before} has an empty value: give one")
         option = word.partition("=")[0].lstrip("-").replace("-", "_")
-        if not word.startswith("--") or option in model.model_fields or word == "--help":
+        is_option = re.match(r"--|-[A-Za-z]", word)
+        if not is_option or option in model.model_fields or word in ("--help", "-h"):
+            if is_option and word[1] != "-" and word != "-h":
+                raise UserError(f"unknown option {word}: write --{option}; see --help")
             continue
         hint = nearest(option, model.model_fields)
         raise UserError(f"unknown option {word.partition('=')[0]}{hint}; see --help")

@@ -237,7 +237,7 @@ class TranslateSettings(Settings):
     direction: Direction | None = Field(
         None, description="which generator; without --input, none means both"
     )
-    epoch: str = Field("latest", description="which kept weights of the run")
+    epoch: FolderName = Field("latest", description="which kept weights of the run")
     weights: UserPath | None = Field(None, description="a .pth of one generator, in place of a run")
     overwrite: bool = Field(False, description="translate again what is already there")
 

@@ -25,7 +25,7 @@ class EvaluateSettings(BaseModel):
         None, description="photographs to reduce and enlarge again; none: the run's test images"
     )
     scale: Literal[2, 3, 4] | None = Field(None, description="how many times (the run's own)")
-    epoch: str = Field("latest", description="which kept weights of the run")
+    epoch: FolderName = Field("latest", description="which kept weights of the run")
     device: DeviceName = Field("auto", description="auto, cuda, cuda:1, mps or cpu")
     json_file: UserPath | None = Field(None, description="or --json: file to write the figures to")
     checkpoints_dir: UserPath = Field(Path("checkpoints"), description="where runs live")

@@ -39,7 +39,7 @@ class AttentionResnet(ResnetGenerator):
         antialias: bool = False,
     ) -> None:
         check_count("heads", heads, least=1)
-        check_count("blocks", blocks, least=1)
+        check_count("blocks", blocks, least=1, most=512)
         check_count("attentions", attentions, least=1, most=blocks)
         super().__init__(
             channels,

@@ -70,7 +70,7 @@ def _falling(layers: int, filters: int, min_filters: int, decay: float) -> list[
     """The width of each layer: the share of `filters - min_filters` that is gone at layer i of
     0 ... n is (i / n) ** (1 / decay).
     """
-    check_count("layers", layers, least=1)
+    check_count("layers", layers, least=1, most=128)
     check_count("min_filters", min_filters, least=1)
     check_count("filters", filters, least=min_filters)
     if not isinstance(decay, int | float) or isinstance(decay, bool) or not 0 < decay <= 100:

@@ -64,7 +64,7 @@ class PixelDiscriminator(nn.Module):
 
     def __init__(self, channels: int = 64, *, norm: str = "instance") -> None:
         super().__init__()
-        check_count("channels", channels, least=1)
+        check_count("channels", channels, least=1, most=4096)
         normed, bias = judge_norm(norm)
         # A norm has nothing to measure in a single value a channel.
         self.min_size = 1 if norm in ("none", "spectral") else 2
@@ -88,7 +88,7 @@ def patch_body(channels: int, layers: int, norm: str) -> tuple[list[nn.Module], 
     """What a patch discriminator makes features with, before its logits, and their number; raises
     ValueError for options that make no network. Under spectral norm, still to be bound.
     """
-    check_count("channels", channels, least=1)
+    check_count("channels", channels, least=1, most=4096)
     check_count("layers", layers, least=1, most=6)
     normed, bias = judge_norm(norm)
     body: list[nn.Module] = [

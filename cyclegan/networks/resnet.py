@@ -53,8 +53,8 @@ class ResnetGenerator(nn.Module):
         antialias: bool = False,
     ) -> None:
         super().__init__()
-        check_count("channels", channels, least=1)
-        check_count("blocks", blocks, least=0)
+        check_count("channels", channels, least=1, most=4096)
+        check_count("blocks", blocks, least=0, most=512)
         check_count("downs", downs, least=0, most=5)
         check_choice("upsample", upsample, ["deconv", *ENLARGEMENTS])
         check_flag("dropout", dropout)

@@ -33,7 +33,7 @@ class RRDBGenerator(ResidualGenerator):
         shrink: int = 1,
         noise: int = 0,
     ) -> None:
-        check_count("blocks", blocks, least=0)
+        check_count("blocks", blocks, least=0, most=512)
         check_count("growth", growth, least=1)
         super().__init__(
             channels,

@@ -64,7 +64,9 @@ class ResidualGenerator(nn.Module):
         self.multiple = math.lcm(self.fold, reduce)
         # More planes than this would read as one more pixel folded.
         self.noise = check_count("noise", noise, least=0, most=6 * self.fold + 2)
-        self.head = conv(3 * self.fold**2 + noise, check_count("channels", channels, least=2))
+        self.head = conv(
+            3 * self.fold**2 + noise, check_count("channels", channels, least=2, most=4096)
+        )
         self.body = body(channels)
         self.enlarge = _enlargement(channels, scale=scale, fold=fold)
         self.fine = conv(channels + 3, channels // 2)
@@ -147,7 +149,7 @@ class EDSRGenerator(ResidualGenerator):
         shrink: int = 1,
         noise: int = 0,
     ) -> None:
-        check_count("blocks", blocks, least=0)
+        check_count("blocks", blocks, least=0, most=512)
         super().__init__(
             channels,
             body=lambda width: nn.Sequential(*(EDSRBlock(width) for _ in range(blocks))),

@@ -49,7 +49,7 @@ class UnetGenerator(nn.Module):
         upsample: str = "deconv",
     ) -> None:
         super().__init__()
-        check_count("channels", channels, least=1)
+        check_count("channels", channels, least=1, most=4096)
         check_count("layers", layers, least=1, most=8)
         check_choice("upsample", upsample, ["deconv", *ENLARGEMENTS])
         if check_flag("dropout", dropout) and layers < _WIDEST + 3:

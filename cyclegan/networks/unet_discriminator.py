@@ -25,7 +25,7 @@ class UnetDiscriminator(nn.Module):
 
     def __init__(self, channels: int = 64, *, norm: str = "spectral") -> None:
         super().__init__()
-        check_count("channels", channels, least=1)
+        check_count("channels", channels, least=1, most=4096)
         spectral = check_choice("norm", norm, [*NORMS, "spectral"]) == "spectral"
         norm = "none" if spectral else norm
         # At the narrowest, a norm has nothing to measure in a single value a channel.
