@@ -35,7 +35,7 @@ def one_line_errors() -> Iterator[None]:
 
 def explain(error: BaseException) -> str:
     """An exception in few words and, where a file of the user's own raised it, its line there."""
-    message = short(" ".join(str(error).split()), most=300)
+    message = short(" ".join(str(error).split()), most=600)
     kind = type(error).__name__
     places = sysconfig.get_paths()
     not_theirs = {str(Path(__file__).parent), "<"}

@@ -41,10 +41,8 @@ class EvaluateSettings(BaseModel):
             raise ValueError(
                 "give --hr FOLDER: only the run of a --name has test images of its own"
             )
-        if self.json_file is not None and (
-            self.json_file.is_dir() or not self.json_file.absolute().parent.is_dir()
-        ):
-            raise ValueError(f"--json {self.json_file} is no file to write: check the path")
+        if self.json_file is not None and self.json_file.is_dir():
+            raise ValueError(f"--json {self.json_file} is a folder: name a file in it")
         if self.hr is None and self.scale is not None:
             raise ValueError(f"--scale {self.scale} is for photographs: give --hr FOLDER with it")
         return self
