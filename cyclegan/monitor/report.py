@@ -24,6 +24,8 @@ _GROUPS = (
     ("images per second", ("images_per_second",)),
 )
 
+_MEASURES = ("swd", "psnr")
+
 Points = Sequence[tuple[int, dict[str, float]]]
 
 _PAGE = """<!doctype html>
@@ -77,7 +79,10 @@ def _chart(title: str, starts: tuple[str, ...], points: Points) -> str:
     values = [value for curve in curves.values() for _, value in curve]
     if not values:
         return ""
-    low, high = min(0.0, *values), max(values)
+    low, high = min(values), max(values)
+    # Of losses 0 is the goal; of measures only the change can be seen.
+    if starts[0] not in _MEASURES:
+        low = min(0.0, low)
     span = (points[0][0], max(points[-1][0], points[0][0] + 1), low, max(high, low + 1e-12))
     lines = "".join(
         f'<polyline fill="none" stroke="{color}" stroke-width="1.5" points="{_path(curve, span)}"/>'
