@@ -1,0 +1,58 @@
+"""What a saved state may be continued with."""
+
+import pytest
+import torch
+
+from cyclegan.errors import UserError
+from cyclegan.settings import TrainSettings, check
+from cyclegan.training.model import build_model
+from cyclegan.training.optim import Averaged
+from cyclegan.training.schedule import Schedule
+from cyclegan.training.state import Progress, capture, restore
+from cyclegan.training.step import Stepper
+
+SMALL = {
+    "generator": "resnet(blocks=1)",
+    "discriminator": "patch(layers=1)",
+    **{"ngf": 2, "ndf": 2, "steps": 4},
+}
+
+
+def parts(**options):
+    settings = check(TrainSettings, {**SMALL, **options})
+    stepper = Stepper(build_model(settings), settings)
+    averaged = Averaged(stepper.model.generators, decay=settings.ema)
+    return Progress(), stepper, averaged, Schedule(settings, epoch_length=10)
+
+
+def saved(**options):
+    made = parts(**options)
+    image = torch.zeros(1, 3, 16, 16)
+    made[1].step(image, image)
+    return capture(*made)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"optimizer": "sgd"}, "--optimizer: the run was begun with Adam, which SGD"),
+        ({"optimizer_D": "rmsprop"}, "--optimizer_D: the run was begun with Adam, which RMSprop"),
+        ({"ngf": 3}, "continue without changing generator"),
+        ({"nce": "patch_nce(patches=4, channels=2)"}, "continue without changing"),
+        ({"adversarial_A": "none"}, "continue without changing"),
+    ],
+)
+def test_a_state_of_other_parts_is_refused_in_one_line(options, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        restore(saved(), *parts(**options))
+    assert "\n" not in str(caught.value)
+
+
+def test_rates_momenta_and_decays_are_those_of_the_settings_at_hand():
+    changed = {"lr": 0.01, "beta1": 0.9, "optimizer": "adam(weight_decay=0.1)"}
+    made = parts(**changed)
+    restore(saved(), *made)
+    (group,) = made[1].optimizer_G.param_groups
+    assert (group["first_lr"], group["betas"][0], group["weight_decay"]) == (0.01, 0.9, 0.1)
+    # What Adam has learned of the gradients is kept.
+    assert made[1].optimizer_G.state_dict()["state"]
