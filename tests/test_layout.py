@@ -12,6 +12,7 @@ SOURCES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.
 # Top to bottom: a place imports only from itself and from those above it.
 ORDER = (
     "errors",
+    "checks",
     "spec",
     "classic_table",
     "classic_options",

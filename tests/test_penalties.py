@@ -232,5 +232,5 @@ def test_a_target_that_is_no_slope_is_refused(target: str) -> None:
 
 @pytest.mark.parametrize("place", ["both", "1", "(1, 2)", "None"])
 def test_a_place_that_is_not_known_is_refused(place: str) -> None:
-    with pytest.raises(UserError, match="must be real, fake or mixed"):
+    with pytest.raises(UserError, match="known: real, fake, mixed"):
         part(f"zero_centered(on={place})")

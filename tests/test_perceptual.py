@@ -169,8 +169,8 @@ def test_vgg_says_how_large_images_must_be(weights: Path) -> None:
         ("layers=''", "has no ; known"),
         ("layers=(1, 2)", "has no 1"),
         ("layers='relu1_1,relu1_1'", "twice"),
-        ("network=vgg11", "network=vgg11 must be one of vgg16, vgg19"),
-        ("loss=3", "loss=3 must be one of l1, l2"),
+        ("network=vgg11", "network=vgg11 is unknown; known: vgg16, vgg19"),
+        ("loss=3", "loss=3 is unknown; known: l1, l2"),
         ("layers=relu1_1, layer_weights=(1, 2)", "one a layer: 1 in all"),
         ("layers=relu1_1, layer_weights=true", "layer_weights=True"),
         ("layers=relu1_1, layer_weights=heavy", "layer_weights=heavy"),
@@ -296,5 +296,5 @@ def test_lpips_says_how_large_images_must_be(squeezenet: nn.Sequential) -> None:
 
 @pytest.mark.parametrize("net", ["resnet", "1"])
 def test_lpips_refuses_a_network_it_does_not_know(net: str) -> None:
-    with pytest.raises(UserError, match="must be one of alex, vgg, squeeze"):
+    with pytest.raises(UserError, match="known: alex, vgg, squeeze"):
         part(f"lpips(net={net})")

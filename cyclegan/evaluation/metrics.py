@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cyclegan.losses import frequency
+
 # Karras et al. (2018), section 5: 7x7 patches, levels down to 16 px, 512 directions.
 PATCH = 7
 SMALLEST_LEVEL = 16
@@ -71,14 +73,13 @@ def sliced_wasserstein(
 
 
 def laplacian_pyramid(image: Tensor) -> list[Tensor]:
-    """Differences of successive halvings, finest first, then the rest (Burt & Adelson, 1983)."""
-    levels = []
-    current = image[None]
-    while min(current.shape[-2:]) >= 2 * SMALLEST_LEVEL:
-        smaller = _blur(current)[..., ::2, ::2]
-        levels.append((current - _enlarge(smaller, current.shape[-2:]))[0])
-        current = smaller
-    return [*levels, current[0]]
+    """The levels of a C x H x W image, finest first, then the rest, whose short side is under
+    32 px.
+    """
+    short, levels = min(image.shape[-2:]), 0
+    while short >= 2 * SMALLEST_LEVEL:
+        short, levels = -(-short // 2), levels + 1
+    return [level[0] for level in frequency.laplacian_pyramid(image[None], levels=levels)]
 
 
 def _patches(image: Tensor, count: int, seed: int) -> list[Tensor]:
@@ -116,16 +117,3 @@ def _distance(patches: Tensor, references: Tensor, seed: int) -> float:
 
 def _quantiles(rows: Tensor, places: Tensor) -> Tensor:
     return rows[(places * (len(rows) - 1)).round().long()]
-
-
-def _blur(image: Tensor) -> Tensor:
-    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=image.dtype) / 16
-    kernel = torch.outer(line, line).expand(image.shape[1], 1, 5, 5)
-    padded = functional.pad(image, (2, 2, 2, 2), mode="reflect")
-    return functional.conv2d(padded, kernel, groups=image.shape[1])
-
-
-def _enlarge(image: Tensor, size: torch.Size) -> Tensor:
-    spread = image.new_zeros(*image.shape[:2], *size)
-    spread[..., ::2, ::2] = image
-    return 4 * _blur(spread)

@@ -66,8 +66,9 @@ def measure_photographs(settings: EvaluateSettings, folder: Path) -> int:
     )
     found = {result.path.relative_to(folder).as_posix(): result for result in shown}
     if any(result.problem is None for result in found.values()):
-        _show(console, test, found)
-        _write(settings.json_file, _figures(test, found))
+        means, distances = test.mean(), test.distances()
+        _show(console, means, distances, found, scale=scale)
+        _write(settings.json_file, _figures(means, distances, found, scale=scale))
     for result in found.values():
         if result.problem is not None:
             sys.stderr.write(f"not measured: {result.path} ({result.problem})\n")
@@ -107,17 +108,23 @@ def _console() -> Console:
     return Console(highlight=False, soft_wrap=True)
 
 
-def _show(console: Console, test: SuperResolution, found: Mapping[str, Measured]) -> None:
+def _show(
+    console: Console,
+    means: Mapping[str, Score],
+    distances: Mapping[str, float],
+    found: Mapping[str, Measured],
+    *,
+    scale: int,
+) -> None:
     """A row for each image, one of means, and the distance of the whole set."""
-    names = list(test.methods)
-    table = Table(f"x{test.scale}")
+    names = list(means)
+    table = Table(f"x{scale}")
     for name in names:
         table.add_column(Text(f"{name}: PSNR, SSIM"), justify="right")
     for path, result in found.items():
         if result.problem is None:
             table.add_row(Text(path), *(_cell(result.scores[name]) for name in names))
     table.add_section()
-    means, distances = test.mean(), test.distances()
     table.add_row("mean", *(_cell(means[name]) for name in names))
     table.add_row("SWD (0: as real)", *(f"{distances[name]:.1f}" for name in names))
     console.print(table)
@@ -127,11 +134,16 @@ def _cell(score: Score) -> str:
     return f"{score.psnr:.2f} dB  {score.ssim:.4f}"
 
 
-def _figures(test: SuperResolution, found: Mapping[str, Measured]) -> dict[str, Any]:
-    means, distances = test.mean(), test.distances()
+def _figures(
+    means: Mapping[str, Score],
+    distances: Mapping[str, float],
+    found: Mapping[str, Measured],
+    *,
+    scale: int,
+) -> dict[str, Any]:
     return {
-        "scale": test.scale,
-        "mean": {name: {**asdict(means[name]), "swd": distances[name]} for name in test.methods},
+        "scale": scale,
+        "mean": {name: {**asdict(score), "swd": distances[name]} for name, score in means.items()},
         "images": {
             path: {name: asdict(score) for name, score in result.scores.items()}
             for path, result in found.items()

@@ -109,14 +109,13 @@ class Wasserstein:
         )
 
 
-class Hinge:
+class Hinge(Wasserstein):
     """Hinge loss (Lim and Ye, 2017; SAGAN, Zhang et al., 2019): -E D(fake) for the generator,
     E max(0, 1 - D(real)) + E max(0, 1 + D(fake)) for the discriminator, which lets go of images
-    it is sure of. At logits 0 they are 0 and 2.
+    it is sure of. At logits 0 they are 0 and 2. The generator's side is that of WGAN.
     """
 
-    def generator(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Tensor:
-        return -_mean([logits.mean() for logits in judge(discriminator, fake, real=False)])
+    needs_penalty = False
 
     def discriminator(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Tensor:
         return _separate(

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cyclegan.checks import check_count, check_flag, check_number
 from cyclegan.networks.layers import initialize
 
 # Wide enough for every stage of an encoder that is only asked for its numbers of channels.
 _PROBE_SIDE = 64
 
 MOST = 65536
+COLDEST = 1e-4
 
 
 class PatchNCE(nn.Module):
@@ -47,17 +49,11 @@ class PatchNCE(nn.Module):
         dual: bool = False,
     ) -> None:
         super().__init__()
-        if not isinstance(patches, int) or not isinstance(channels, int):
-            raise ValueError("patches and channels must be whole numbers")
-        if not 2 <= patches <= MOST or not 1 <= channels <= MOST:
-            raise ValueError(f"patches must be 2 to {MOST}, channels 1 to {MOST}")
-        if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
-            raise ValueError(f"temperature={temperature} must be a number above 0")
-        if not isinstance(dual, bool):
-            raise ValueError(f"dual={dual} must be true or false")
         self.layers = _indices(layers)
-        self.patches, self.temperature, self.channels = patches, temperature, channels
-        self.dual = dual
+        self.patches = check_count("patches", patches, least=2, most=MOST)
+        self.channels = check_count("channels", channels, most=MOST)
+        self.temperature = check_number("temperature", temperature, least=COLDEST)
+        self.dual = check_flag("dual", dual)
         self.heads = nn.ModuleDict()
 
     def prepare(self, generators: nn.ModuleDict, into: Sequence[str]) -> None:

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cyclegan.losses.pixel import blurred, count, difference, number
+from cyclegan.checks import check_count, check_flag, check_number
+from cyclegan.losses.pixel import blurred, difference
 
 # Burt and Adelson's kernel, down and across.
 BINOMIAL = (1, 4, 6, 4, 1)
@@ -18,7 +19,7 @@ class LowFrequency:
     """
 
     def __init__(self, size: int = 8) -> None:
-        self.size = count("size", size)
+        self.size = check_count("size", size)
 
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
         height, width = input.shape[-2:]
@@ -38,7 +39,7 @@ class FocalFrequency:
     """
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = number("alpha", alpha)
+        self.alpha = check_number("alpha", alpha)
 
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
         spectrum: Tensor = torch.fft.fft2(difference(input, target), norm="ortho")
@@ -63,10 +64,8 @@ class Wavelet:
     """
 
     def __init__(self, levels: int = 3, approximation: bool = True) -> None:
-        self.levels = count("levels", levels, most=16)
-        if not isinstance(approximation, bool):
-            raise ValueError(f"approximation={approximation} must be true or false")
-        self.approximation = approximation
+        self.levels = check_count("levels", levels, most=16)
+        self.approximation = check_flag("approximation", approximation)
 
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
         bands = haar(difference(input, target), levels=self.levels)
@@ -88,7 +87,7 @@ class LaplacianPyramid:
     """
 
     def __init__(self, levels: int = 4) -> None:
-        self.levels = count("levels", levels, most=16)
+        self.levels = check_count("levels", levels, most=16)
 
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
         # A pyramid is linear: that of the difference is the difference of the pyramids.

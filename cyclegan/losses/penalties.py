@@ -5,12 +5,12 @@ the losses. Some codes differentiate the sum over a map instead: of P patches it
 P^2 times as large, so a weight for zero-centred penalties found there is to be multiplied by P^2.
 """
 
-import math
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from cyclegan.checks import check_choice, check_count, check_number
 from cyclegan.losses.adversarial import judge
 
 
@@ -34,11 +34,8 @@ class GradientPenalty:
     """
 
     def __init__(self, *, every: int = 16, target: float = 1.0) -> None:
-        self.every = _count(every)
-        number = isinstance(target, int | float) and not isinstance(target, bool)
-        if not number or not 0 <= target < math.inf:
-            raise ValueError(f"target={target} must be a number from 0 up")
-        self.target = float(target)
+        self.every = check_count("every", every)
+        self.target = check_number("target", target)
 
     def __call__(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Tensor:
         slopes = _slopes(discriminator, _between(fake, real), real=False)
@@ -55,10 +52,8 @@ class ZeroCentered:
     """
 
     def __init__(self, *, on: str = "mixed", every: int = 16) -> None:
-        if on not in ("real", "fake", "mixed"):
-            raise ValueError(f"on={on} must be real, fake or mixed")
-        self.on = on
-        self.every = _count(every)
+        self.on = check_choice("on", on, ("real", "fake", "mixed"))
+        self.every = check_count("every", every)
 
     def __call__(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Tensor:
         if self.on == "real":
@@ -73,7 +68,7 @@ class R1:
     """
 
     def __init__(self, *, every: int = 16) -> None:
-        self.every = _count(every)
+        self.every = check_count("every", every)
 
     def __call__(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Tensor:
         return 0.5 * _squared_slope(discriminator, real, real=True)
@@ -83,7 +78,7 @@ class R2:
     """E |grad D(fake)|^2 / 2 (Mescheder et al., 2018), the mirror of R1; its weight is gamma."""
 
     def __init__(self, *, every: int = 16) -> None:
-        self.every = _count(every)
+        self.every = check_count("every", every)
 
     def __call__(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Tensor:
         return 0.5 * _squared_slope(discriminator, fake, real=False)
@@ -111,9 +106,3 @@ def _between(fake: Tensor, real: Tensor) -> Tensor:
         raise ValueError(f"there is no line between fakes and real images of shapes {shapes}")
     place = torch.rand(len(real), 1, 1, 1, device=real.device)
     return place * real + (1 - place) * fake
-
-
-def _count(every: int) -> int:
-    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-        raise ValueError(f"every={every} must be a whole number of steps, at least 1")
-    return every

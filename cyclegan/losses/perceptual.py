@@ -17,6 +17,8 @@ from torchvision.models import (
     VGG19_Weights,
 )
 
+from cyclegan.checks import check_choice
+
 # The means and deviations of ImageNet's colours, which are given for [0, 1], in [-1, 1].
 IMAGENET_MEAN = [2 * mean - 1 for mean in (0.485, 0.456, 0.406)]
 IMAGENET_STD = [2 * std for std in (0.229, 0.224, 0.225)]
@@ -67,8 +69,8 @@ class VGG(nn.Module):
         layer_weights: str | float | Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        _check_choice("network", network, VGG_BLOCKS)
-        _check_choice("loss", loss, ("l1", "l2"))
+        check_choice("network", network, VGG_BLOCKS)
+        check_choice("loss", loss, ("l1", "l2"))
         places = _places(VGG_BLOCKS[network])
         names = _names(layers, network=network, known=places)
         numbers = _numbers(layer_weights, count=len(names))
@@ -134,7 +136,7 @@ class LPIPS(nn.Module):
 
     def __init__(self, *, net: str = "alex") -> None:
         super().__init__()
-        _check_choice("net", net, LPIPS_WEIGHTS)
+        check_choice("net", net, LPIPS_WEIGHTS)
         try:
             # The metric would gather scores without end; its network alone is a plain function,
             # and one that never leaves evaluation mode: it has dropout.
@@ -251,11 +253,6 @@ def _reason(error: BaseException) -> str:
         return "it holds more, or other, than tensors"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0]
-
-
-def _check_choice(option: str, value: Any, known: Sequence[str] | Mapping[str, Any]) -> None:
-    if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{option}={value} must be one of {', '.join(known)}")
 
 
 def _check_size(image: Tensor, min_size: int, *, part: str) -> None:

@@ -1,12 +1,12 @@
 """Losses that compare pixels, or neighbouring pixels; and the checks that image losses share."""
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from cyclegan.checks import check_number
 
 
 class Charbonnier:
@@ -18,7 +18,7 @@ class Charbonnier:
 
     def __init__(self, eps: float = 1e-3) -> None:
         # Smaller ones vanish when squared in single precision, and the gradient is lost with them.
-        self.eps = number("eps", eps, least=1e-6)
+        self.eps = check_number("eps", eps, least=1e-6)
 
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
         return (difference(input, target).square() + self.eps**2).sqrt().mean()
@@ -92,21 +92,6 @@ def blurred(images: Tensor, weights: Sequence[float]) -> Tensor:
         for k, weight in enumerate(line):
             images = images + weight / sum(line) * padded.narrow(dimension, k, side)
     return images
-
-
-def count(name: str, value: object, *, least: int = 1, most: int = 1_000_000) -> int:
-    """Gives the value back; raises ValueError where it is no whole number in the range."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ValueError(f"{name}={value} must be a whole number from {least} to {most}")
-    return value
-
-
-def number(name: str, value: Any, *, least: float = 0.0) -> float:
-    """Gives the value back; raises ValueError where it is no finite number from `least` up."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not least <= value < math.inf:
-        raise ValueError(f"{name}={value} must be a number from {least:g} up")
-    return float(value)
 
 
 def _differences(image: Tensor) -> tuple[Tensor, Tensor]:

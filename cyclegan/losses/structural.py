@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cyclegan.losses.pixel import at_least_float32, blurred, count, number
+from cyclegan.checks import check_count, check_number
+from cyclegan.losses.pixel import at_least_float32, blurred
 
 # For images in [0, 1] (Wang et al., 2004): they keep the quotients finite on flat images.
 C1, C2 = 0.01**2, 0.03**2
@@ -35,7 +36,7 @@ class SSIM:
     """
 
     def __init__(self, window: int = 11, sigma: float = 1.5) -> None:
-        self.window, self.sigma = _window(window), number("sigma", sigma, least=0.1)
+        self.window, self.sigma = _window(window), check_number("sigma", sigma, least=0.1)
 
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
         luminance, contrast = _similarities(
@@ -63,8 +64,8 @@ class MultiscaleSSIM:
     """
 
     def __init__(self, window: int = 11, sigma: float = 1.5, scales: int = 5) -> None:
-        self.window, self.sigma = _window(window), number("sigma", sigma, least=0.1)
-        self.scales = count("scales", scales, most=len(SHARES))
+        self.window, self.sigma = _window(window), check_number("sigma", sigma, least=0.1)
+        self.scales = check_count("scales", scales, most=len(SHARES))
 
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
         x, y = _to_unit(input, target)
@@ -83,7 +84,7 @@ class MultiscaleSSIM:
 
 
 def _window(window: int) -> int:
-    if count("window", window, most=99) % 2 == 0:
+    if check_count("window", window, most=99) % 2 == 0:
         raise ValueError(f"window={window} must be odd, to have a middle: {window + 1}, say")
     return window
 

@@ -5,7 +5,7 @@ import math
 from torch import Tensor, nn, zeros
 from torch.nn import functional
 
-from cyclegan.networks.layers import check_count
+from cyclegan.checks import check_count
 from cyclegan.networks.resnet import ResnetBlock, ResnetGenerator
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cyclegan.networks.layers import check_count
+from cyclegan.checks import check_count
 from cyclegan.networks.patchgan import bound, patch_body, patch_min_size
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cyclegan.networks.layers import check_count, check_flag
+from cyclegan.checks import check_count, check_flag
 
 
 class Bicubic(nn.Module):

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from cyclegan.checks import check_count
 from cyclegan.networks.bicubic import note_size, resize
-from cyclegan.networks.layers import check_count
 from cyclegan.networks.srcnn import luma, refuse_shrink
 
 

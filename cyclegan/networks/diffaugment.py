@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cyclegan.checks import check_number
+
 Augmentation = Callable[[Tensor], Tensor]
 
 
@@ -17,7 +19,7 @@ class Translation:
     """Moves each image by whole pixels, up to `ratio` of its sides; what comes in is 0."""
 
     def __init__(self, ratio: float = 1 / 8) -> None:
-        self.ratio = _check("ratio", ratio, most=1)
+        self.ratio = check_number("ratio", ratio, most=1)
 
     def __call__(self, image: Tensor) -> Tensor:
         down, right = (int(side * self.ratio) for side in image.shape[-2:])
@@ -31,7 +33,7 @@ class Cutout:
     """
 
     def __init__(self, ratio: float = 1 / 2) -> None:
-        self.ratio = _check("ratio", ratio, most=1)
+        self.ratio = check_number("ratio", ratio, most=1)
 
     def __call__(self, image: Tensor) -> Tensor:
         rows, columns = (_span(image, side, int(side * self.ratio)) for side in image.shape[-2:])
@@ -51,9 +53,9 @@ class Color:
     def __init__(
         self, *, brightness: float = 0.5, saturation: float = 1.0, contrast: float = 0.5
     ) -> None:
-        self.brightness = _check("brightness", brightness, most=2)
-        self.saturation = _check("saturation", saturation, most=1)
-        self.contrast = _check("contrast", contrast, most=1)
+        self.brightness = check_number("brightness", brightness, most=2)
+        self.saturation = check_number("saturation", saturation, most=1)
+        self.contrast = check_number("contrast", contrast, most=1)
 
     def __call__(self, image: Tensor) -> Tensor:
         image = image + _draw(image, self.brightness)
@@ -80,13 +82,6 @@ class Augmented:
         told = {"real": real} if self.keeps_queues else {}
         logits: Tensor | list[Tensor] = self.discriminator(image, **told)
         return logits
-
-
-def _check(name: str, value: float, *, most: float) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 <= value <= most:
-        raise ValueError(f"{name}={value} must be a number from 0 to {most}")
-    return value
 
 
 def _draw(image: Tensor, most: float) -> Tensor:

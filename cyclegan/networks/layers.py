@@ -1,11 +1,13 @@
 """Norms, resizing layers, initial weights and checks of options that every network shares."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import is_parametrized
+
+from cyclegan.checks import check_choice
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "instance": nn.InstanceNorm2d,
@@ -70,30 +72,6 @@ def _stored_weight(module: nn.Module) -> Tensor:
     if is_parametrized(module, "weight"):
         return module.parametrizations.weight.original  # type: ignore[union-attr, return-value]
     return module.weight  # type: ignore[return-value]
-
-
-def check_count(name: str, value: int, *, least: int, most: int | None = None) -> int:
-    """The value, if it is a whole number from `least` to `most`; raises ValueError."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):
-        upper = "" if most is None else f" and at most {most}"
-        raise ValueError(f"{name}={value} must be a whole number, at least {least}{upper}")
-    return value
-
-
-def check_flag(name: str, value: bool) -> bool:
-    """The value, if it is true or false; raises ValueError."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{name}={value} must be true or false")
-    return value
-
-
-def check_choice(name: str, value: str, known: Iterable[str]) -> str:
-    """The value, if it is one of the known words; raises ValueError."""
-    words = list(known)
-    if value not in words:
-        raise ValueError(f"{name}={value} is unknown; known: {', '.join(words)}")
-    return value
 
 
 # What is left of a photograph in [-1, 1] without its local mean has a deviation of about 1 / 8.

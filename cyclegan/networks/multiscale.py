@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cyclegan.networks.layers import check_count
+from cyclegan.checks import check_count
 from cyclegan.networks.patchgan import PatchDiscriminator
 
 

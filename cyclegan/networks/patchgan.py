@@ -5,15 +5,8 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from cyclegan.networks.layers import (
-    NORMS,
-    check_choice,
-    check_count,
-    check_highpass,
-    conv_bias,
-    detail,
-    norm_layer,
-)
+from cyclegan.checks import check_choice, check_count
+from cyclegan.networks.layers import NORMS, check_highpass, conv_bias, detail, norm_layer
 
 
 class PatchDiscriminator(nn.Module):

@@ -5,15 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn, ones
 from torch.nn import functional
 
-from cyclegan.networks.layers import (
-    ENLARGEMENTS,
-    BlurPool,
-    check_choice,
-    check_count,
-    check_flag,
-    conv_bias,
-    norm_layer,
-)
+from cyclegan.checks import check_choice, check_count, check_flag
+from cyclegan.networks.layers import ENLARGEMENTS, BlurPool, conv_bias, norm_layer
 
 
 class ResnetGenerator(nn.Module):
@@ -35,7 +28,7 @@ class ResnetGenerator(nn.Module):
             composition then hold from the first step, which suits restoration.
         antialias: halvings are a convolution and a blur-pool (Zhang, 2019), and deconv doublings
             a bilinear enlargement and a convolution, as in CUT (Park et al., 2020). Details then
-            do not flicker as they move, at 1.4 times the time of a step.
+            do not flicker as they move.
     """
 
     residual_scale: Tensor | None

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cyclegan.networks.layers import check_count
+from cyclegan.checks import check_count
 from cyclegan.networks.superres import ResidualGenerator, conv
 
 # Wang et al. (2018), section 3.1: what keeps deep networks without norms trainable.

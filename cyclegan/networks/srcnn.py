@@ -5,8 +5,8 @@ import re
 import torch
 from torch import Tensor, nn
 
+from cyclegan.checks import check_choice, check_flag
 from cyclegan.networks.bicubic import note_size, resize
-from cyclegan.networks.layers import check_choice, check_flag
 
 # An image is never fed with less than 16 pixels a side, and reflection must find its pixels there.
 _LARGEST_KERNEL = 31

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cyclegan.checks import check_count
 from cyclegan.networks.bicubic import note_size, resize
-from cyclegan.networks.layers import check_count, check_highpass, detail
+from cyclegan.networks.layers import check_highpass, detail
 
 
 class ResidualGenerator(nn.Module):

@@ -5,14 +5,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from cyclegan.networks.layers import (
-    ENLARGEMENTS,
-    check_choice,
-    check_count,
-    check_flag,
-    conv_bias,
-    norm_layer,
-)
+from cyclegan.checks import check_choice, check_count, check_flag
+from cyclegan.networks.layers import ENLARGEMENTS, conv_bias, norm_layer
 
 # From this halving on the width no longer grows, and dropout is in its place.
 _WIDEST = 3

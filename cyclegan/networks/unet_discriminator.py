@@ -5,7 +5,8 @@ import itertools
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cyclegan.networks.layers import NORMS, check_choice, check_count, conv_bias, norm_layer
+from cyclegan.checks import check_choice, check_count
+from cyclegan.networks.layers import NORMS, conv_bias, norm_layer
 from cyclegan.networks.patchgan import bound
 
 _HALVINGS = 3

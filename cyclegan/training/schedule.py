@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cyclegan import spec
+from cyclegan.checks import check_count, check_number
 from cyclegan.errors import UserError
 from cyclegan.losses.terms import Clock
 from cyclegan.settings import TrainSettings
@@ -52,7 +53,7 @@ class Cosine:
     """
 
     def __init__(self, lowest: float = 0.0) -> None:
-        self.lowest = _number("lowest", lowest, most=1.0)
+        self.lowest = check_number("lowest", lowest, most=1.0)
 
     def factor(self, moment: Moment) -> float:
         falling = 0.5 * (1 + math.cos(math.pi * min(moment.progress, 1.0)))
@@ -63,9 +64,7 @@ class Step:
     """Multiplied by `gamma` after every `every` ticks."""
 
     def __init__(self, every: int = 50, gamma: float = 0.1) -> None:
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ValueError(f"every={every} must be a whole number of epochs, at least 1")
-        self.every, self.gamma = every, _number("gamma", gamma, most=1.0)
+        self.every, self.gamma = check_count("every", every), check_number("gamma", gamma, most=1.0)
 
     def factor(self, moment: Moment) -> float:
         return float(self.gamma ** (moment.tick // self.every))
@@ -80,10 +79,12 @@ class Plateau:
     def __init__(
         self, reduce: float = 0.5, patience: int = 5, threshold: float = 0.01, lowest: float = 0.01
     ) -> None:
-        if not isinstance(patience, int) or isinstance(patience, bool) or patience < 1:
-            raise ValueError(f"patience={patience} must be a whole number, at least 1")
-        self.reduce, self.lowest = _number("reduce", reduce), _number("lowest", lowest, most=1.0)
-        self.threshold, self.patience = _number("threshold", threshold), patience
+        self.reduce, self.lowest = (
+            check_number("reduce", reduce),
+            check_number("lowest", lowest, most=1.0),
+        )
+        self.threshold = check_number("threshold", threshold)
+        self.patience = check_count("patience", patience)
         self.best, self.worse, self.current = math.inf, 0, 1.0
 
     def factor(self, moment: Moment) -> float:
@@ -173,10 +174,3 @@ class Schedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state and hasattr(self.curve, "load_state_dict"):
             self.curve.load_state_dict(state)
-
-
-def _number(name: str, value: float, *, most: float = math.inf) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
-        allowed = f"from 0 to {most:g}" if most < math.inf else "from 0 up"
-        raise ValueError(f"{name}={value} must be a number {allowed}")
-    return float(value)
