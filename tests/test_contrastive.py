@@ -95,6 +95,7 @@ def test_a_dual_contrast_has_an_encoder_for_each_domain(dual, heads):
 def test_both_directions_share_the_heads_of_an_encoder():
     made = stepper(nce="patch_nce(patches=8, channels=4, dual=true)")
     assert made.slots["nce_A"] is made.slots["nce_B"]
+    assert len(made.heads) == 1
     parameters = [p for group in made.optimizer_G.param_groups for p in group["params"]]
     assert len(parameters) == len({id(parameter) for parameter in parameters})
 

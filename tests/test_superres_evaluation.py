@@ -18,6 +18,8 @@ from cyclegan.evaluation.command import main
 from cyclegan.evaluation.metrics import ssim
 from cyclegan.evaluation.superres import SuperResolution, luma, score, through
 from cyclegan.networks.bicubic import Bicubic
+from cyclegan.networks.layers import initialize
+from cyclegan.networks.srcnn import SRCNN
 from cyclegan.presets import to_yaml
 from cyclegan.settings import TrainSettings, check
 
@@ -242,3 +244,17 @@ def test_a_mistake_is_one_line(evaluate, photos, tmp_path, monkeypatch, words, m
         evaluate(*words)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_weights_alone_is_measured_at_the_scale_it_tells(
+    evaluate, photos: Path, tmp_path: Path
+) -> None:
+    network = SRCNN(spec="4x3x3_1x3x3", scale=2)
+    # Its correction begins at 0: the bicubic enlargement.
+    initialize(network)
+    torch.save(network.state_dict(), tmp_path / "twice.pth")
+    file = tmp_path / "y.json"
+    assert evaluate("--weights", tmp_path / "twice.pth", "--hr", photos, "--json", file) == 0
+    found = figures(file)
+    assert found["scale"] == 2
+    assert found["mean"]["twice"] == pytest.approx(found["mean"]["bicubic"], rel=1e-6)

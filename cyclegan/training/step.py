@@ -24,14 +24,14 @@ class Stepper:
         self.clip_grad = settings.clip_grad
         self.slots = build_slots(settings, model, trusted=trusted)
         self.judges = judges(settings, model, trusted=trusted)
-        # What losses learn by themselves: the heads of a contrastive one.
-        self.heads = nn.ModuleDict(
-            {
-                f"{name}_{label}": module
-                for name, slot in self.slots.items()
-                for label, module in slot.modules().items()
-            }
-        )
+        # What losses learn by themselves: the heads of a contrastive one, which both domains may
+        # share.
+        heads = {
+            module: f"{name}_{label}"
+            for name, slot in self.slots.items()
+            for label, module in slot.modules().items()
+        }
+        self.heads = nn.ModuleDict({name: module for module, name in heads.items()})
         common: dict[str, Any] = {"settings": settings, "trusted": trusted}
         learners = nn.ModuleList([model.generators, self.heads])
         self.optimizer_G = build_optimizer(learners.parameters(), of="G", **common)
