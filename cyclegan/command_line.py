@@ -9,11 +9,10 @@ import inspect
 import io
 import re
 import sys
+import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from cyclegan import classic_options, presets
 from cyclegan import settings as options
@@ -140,6 +139,9 @@ def _given(model: type[AnySettings], arguments: Sequence[str]) -> list[str]:
 def parse(model: type[AnySettings], arguments: Sequence[str]) -> dict[str, Any]:
     """Typed but unchecked values of every option: tyro reads and helps, pydantic checks later."""
     _refuse_unknown(model, arguments)
+    # A third of the time to an answer: a mistyped option is told without it.
+    import tyro
+
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -159,13 +161,15 @@ def parse(model: type[AnySettings], arguments: Sequence[str]) -> dict[str, Any]:
 
 def _collector(model: type[AnySettings]) -> Any:
     """A function with one keyword for each option, giving them back as a dict."""
+    import tyro
 
     def collect(**values: Any) -> dict[str, Any]:
         return values
 
     parameters = []
     for name, field in model.model_fields.items():
-        note = Annotated[field.annotation, tyro.conf.arg(help=field.description)]  # type: ignore[name-defined]
+        kind = _as_union(field.annotation)
+        note = Annotated[kind, tyro.conf.arg(help=field.description)]  # type: ignore[valid-type]
         parameters.append(
             inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=note
@@ -175,6 +179,15 @@ def _collector(model: type[AnySettings]) -> Any:
     collect.__annotations__ = {p.name: p.annotation for p in parameters}
     collect.__doc__ = model.__doc__
     return collect
+
+
+def _as_union(annotation: Any) -> Any:
+    """`int | None` as typing's Union, which tyro checks a default against by itself: for the other
+    spelling, the same to Python, it loads a type checker, which takes longer than all options do.
+    """
+    if get_origin(annotation) is types.UnionType:
+        return Union[get_args(annotation)]  # noqa: UP007
+    return annotation
 
 
 def _refuse_unknown(model: type[AnySettings], arguments: Sequence[str]) -> None:

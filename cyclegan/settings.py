@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cyclegan.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
 
 Preprocess = Literal[
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "resize", "none"
@@ -47,6 +44,7 @@ def _expanded(path: Path) -> Path:
 DeviceName = Annotated[str, AfterValidator(_device_name)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 UserPath = Annotated[Path, AfterValidator(_expanded)]
+BatchSize = Annotated[int, Field(ge=1, le=65536)] | Literal["auto"]
 
 
 def _slot(default: str, description: str) -> Any:
@@ -60,7 +58,8 @@ def _own(what: str) -> Any:
 class Settings(BaseModel):
     """What both commands share."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Built when first used: --help and a mistyped option need the options' names alone.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     dataroot: UserPath | None = Field(
         None, description="data folder: trainA trainB testA testB, or A B, searched recursively"
@@ -68,12 +67,17 @@ class Settings(BaseModel):
     name: FolderName | None = Field(
         None, description="name of the run, its folder under checkpoints_dir (the data folder's)"
     )
-    batch_size: int = Field(1, ge=1, le=65536, description="images of each domain a step")
     max_dataset_size: int | None = Field(None, ge=1, description="use only the first N images")
     num_threads: int = Field(
         min(4, os.cpu_count() or 1), ge=0, le=256, description="processes that load images; 0: none"
     )
     device: DeviceName = Field("auto", description="auto, cuda, cuda:1, mps or cpu")
+    precision: Literal["auto", "bf16", "fp16", "tf32", "fp32"] = Field(
+        "auto", description="numbers that networks are computed in; auto: bf16 where there is any"
+    )
+    compile: Literal["auto", "off", "default", "max"] = Field(
+        "auto", description="compiled networks; auto: where the run is long enough to earn it back"
+    )
     checkpoints_dir: UserPath = Field(Path("checkpoints"), description="where runs live")
     results_dir: UserPath = Field(Path("results"), description="where translations go")
     trust_imports: bool = Field(
@@ -136,6 +140,9 @@ class TrainSettings(Settings):
     nce_B: str | None = _own("translations into B")
     pool_size: int = Field(50, ge=0, description="translated images kept for the discriminators")
 
+    batch_size: BatchSize = Field(
+        1, description="images of each domain at once; auto: as many as a GPU has memory for"
+    )
     n_epochs: int = Field(100, ge=0, le=10**6, description="epochs at the first learning rate")
     n_epochs_decay: int = Field(100, ge=0, le=10**6, description="epochs in which it falls to zero")
     steps: int | None = Field(
@@ -161,7 +168,23 @@ class TrainSettings(Settings):
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay of the averaged generators; 0: not averaged"
     )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        le=65536,
+        description="batches a step, one after another, as one large one",
+    )
+    checkpoint_activations: bool = Field(
+        False, description="recompute the generators' blocks on the way back: less memory"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="one seed fixes every random draw")
+
+    cache: Literal["auto", "off", "ram", "disk"] = Field(
+        "auto", description="where images are kept decoded and resized; auto: by their size"
+    )
+    cache_dir: UserPath | None = Field(
+        None, description="folder of a cache on disk (beside the images)"
+    )
 
     evaluate_every: int = Field(
         0, ge=0, description="steps between measurements on the test images; 0: at the end"
@@ -191,10 +214,11 @@ class TrainSettings(Settings):
             )
         if self.steps is None and self.n_epochs + self.n_epochs_decay == 0:
             raise ValueError("--n_epochs and --n_epochs_decay are both 0: nothing to train")
-        if self.batch_size > 1 and self.preprocess in ("none", "scale_width"):
+        several = self.accumulate > 1 or self.batch_size != 1
+        if several and self.preprocess in ("none", "scale_width"):
             raise ValueError(
                 f"--preprocess {self.preprocess} gives images of several sizes: "
-                "it needs --batch_size 1"
+                "it needs --batch_size 1, and --accumulate 1"
             )
         if (self.dir_A is None) != (self.dir_B is None):
             raise ValueError("--dir_A and --dir_B go together: give both, or --dataroot")
@@ -224,6 +248,12 @@ class TrainSettings(Settings):
         return self.scale if domain == "A" else 1
 
     @property
+    def images_per_step(self) -> int:
+        """Of each domain, where the batch size is a number."""
+        assert isinstance(self.batch_size, int)
+        return self.batch_size * self.accumulate
+
+    @property
     def run_dir(self) -> Path:
         assert self.name is not None
         return self.checkpoints_dir / self.name
@@ -239,6 +269,12 @@ class TranslateSettings(Settings):
     )
     epoch: FolderName = Field("latest", description="which kept weights of the run")
     weights: UserPath | None = Field(None, description="a .pth of one generator, in place of a run")
+    batch_size: BatchSize = Field(
+        "auto", description="images at once; auto: by the device and their size"
+    )
+    num_threads: int = Field(
+        min(16, os.cpu_count() or 1), ge=0, le=256, description="threads that read and write images"
+    )
     overwrite: bool = Field(False, description="translate again what is already there")
 
 
@@ -248,24 +284,6 @@ def check(model: type[AnySettings], values: dict[str, Any]) -> AnySettings:
         return model(**values)
     except ValidationError as error:
         raise UserError("; ".join(_sentence(detail) for detail in error.errors())) from None
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device that a --device value means on this machine; raises UserError if it has none."""
-    # Imported here, so that --help and a mistyped option answer at once.
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise UserError(f"--device {name}: {found} CUDA devices found; use --device auto or cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("--device mps: not available here; use --device auto or cpu")
-    return device
 
 
 def _sentence(detail: Any) -> str:

@@ -3,15 +3,22 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cyclegan.data.augment import Preparation
+from cyclegan.data.images import to_tensor
 from cyclegan.settings import TrainSettings
 
 
 def prepare(image, *, seed=0, preprocess="resize_and_crop", load_size=40, crop_size=32, flip=True):
     preparation = Preparation(preprocess, load_size, crop_size, flip)
-    return preparation(image, np.random.default_rng(seed))
+    return sample(preparation, image, np.random.default_rng(seed))
+
+
+def sample(preparation, image, random) -> torch.Tensor:
+    levels, mirrored = preparation.draw(preparation.levels(image), random)
+    crop = Image.fromarray(levels)
+    return to_tensor(ImageOps.mirror(crop) if mirrored else crop)
 
 
 def gradient(width: int, height: int) -> Image.Image:
@@ -73,11 +80,48 @@ def test_a_crop_is_a_piece_of_the_image_and_no_border():
         assert (levels.numpy() == expected).all()
 
 
+def test_a_crop_is_a_view_of_the_image(picture):
+    preparation = Preparation("crop", 0, 32, True)
+    levels = preparation.levels(picture((50, 60)))
+    crop, _ = preparation.draw(levels, np.random.default_rng(0))
+    assert np.shares_memory(crop, levels)
+
+
+def test_an_image_that_is_too_small_for_its_crop_is_filled_up_with_black(picture):
+    crop = prepare(picture((20, 40)), preprocess="crop", flip=False)
+    assert crop.shape == (3, 32, 32)
+    assert (crop[:, :, 20:] == -1).all()
+    assert (crop[:, :, :20] > -1).any()
+
+
+@pytest.mark.parametrize(
+    "preprocess",
+    ["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "resize", "none"],
+)
+@pytest.mark.parametrize("size", [(100, 30), (33, 90), (253, 257)])
+def test_the_size_is_known_without_the_image(picture, preprocess, size):
+    preparation = Preparation(preprocess, 40, 32, True)
+    assert preparation.resized(*size) == preparation.resize(picture(size)).size
+
+
+def test_only_what_changes_the_whole_image_counts_as_resizing():
+    def key(*options):
+        return Preparation(*options).resizing
+
+    assert key("resize_and_crop", 40, 32, True) == key("resize_and_crop", 40, 24, False, 8)
+    assert key("resize_and_crop", 40, 32, True) != key("resize_and_crop", 48, 32, True)
+    assert key("crop", 40, 32, True) == key("crop", 48, 24, True, 8)
+    assert key("crop", 40, 32, True) != key("none", 40, 32, True)
+    assert key("none", 40, 32, True) != key("none", 40, 32, True, 8)
+    assert key("scale_width", 40, 32, True) != key("scale_width", 40, 24, True)
+    assert key("resize", 40, 32, True) != key("resize_and_crop", 40, 32, True)
+
+
 def test_crops_reach_every_place_equally_often():
     image = gradient(34, 33)
     preparation = Preparation("crop", 0, 32, False)
     random = np.random.default_rng(0)
-    found = [place(preparation(image, random)) for _ in range(300)]
+    found = [place(sample(preparation, image, random)) for _ in range(300)]
     counts = [found.count((left, top)) for left in range(3) for top in range(2)]
     assert sum(counts) == 300
     # Fifty each, give or take four standard deviations.

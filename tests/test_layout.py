@@ -17,6 +17,7 @@ ORDER = (
     "classic_table",
     "classic_options",
     "settings",
+    "hardware",
     "presets",
     "command_line",
     "networks",

@@ -8,8 +8,9 @@ import yaml
 
 from cyclegan.command_line import train_settings
 from cyclegan.errors import UserError, one_line_errors
+from cyclegan.hardware import resolve_device
 from cyclegan.presets import PRESETS_DIR, load_preset, load_yaml, to_yaml
-from cyclegan.settings import TrainSettings, check, resolve_device
+from cyclegan.settings import TrainSettings, check
 
 DATA = ["--dataroot", "photos"]
 

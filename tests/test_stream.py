@@ -1,5 +1,6 @@
-"""The stream of batches: the same for any number of workers, and resumable anywhere."""
+"""The stream of batches: the same however it is made, and resumable anywhere."""
 
+import multiprocessing
 import traceback
 from collections import Counter
 from itertools import islice
@@ -8,11 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cyclegan.data.augment import Preparation
-from cyclegan.data.unpaired import Batch, UnpairedImages, stream
+from cyclegan.data.cache import decode_all
+from cyclegan.data.images import read_image, to_tensor
+from cyclegan.data.stream import Batch, stream
+from cyclegan.data.unpaired import UnpairedImages
 from cyclegan.errors import UserError
+
+CPU = torch.device("cpu")
+MODES = ["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "resize", "none"]
 
 
 class Files:
@@ -38,9 +45,7 @@ def files(tmp_path):
 
 
 def batches(images, *, count, start=0, batch_size=1, num_threads=0) -> list[Batch]:
-    made = stream(
-        images, batch_size=batch_size, start=start, num_threads=num_threads, pin_memory=False
-    )
+    made = stream(images, batch_size=batch_size, start=start, num_threads=num_threads, device=CPU)
     return list(islice(made, count))
 
 
@@ -68,6 +73,71 @@ def photographs(tmp_path, make_images):
     B = make_images(tmp_path / "B", 3, seed=2, size=(50, 44))
     prepare = Preparation("resize_and_crop", 40, 32, True)
     return UnpairedImages(A, B, (prepare, prepare), seed=0)
+
+
+def keep_decoded(images: UnpairedImages) -> UnpairedImages:
+    A, B = map(list, map(decode_all, images.files, images.prepare))
+    images.decoded = A, B
+    return images
+
+
+def plainly(path: Path, preparation: Preparation, random: np.random.Generator) -> torch.Tensor:
+    """Resized, cropped, mirrored and scaled by Pillow, one image after the other."""
+    image = read_image(path)
+    image = image.resize(preparation.resized(*image.size), Image.Resampling.BICUBIC)
+    across, down, mirror = random.random(3)
+    if "crop" in preparation.preprocess:
+        side = preparation.crop_size
+        left, top = int(across * (image.width - side + 1)), int(down * (image.height - side + 1))
+        image = image.crop((left, top, left + side, top + side))
+    return to_tensor(ImageOps.mirror(image) if mirror < 0.5 else image)
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["from files", "decoded"])
+@pytest.mark.parametrize("preprocess", MODES)
+def test_every_sample_is_what_pillow_makes_of_the_same_draws(
+    tmp_path, make_images, preprocess, kept
+):
+    files = make_images(tmp_path, 3, size=(50, 44))
+    preparation = Preparation(preprocess, 40, 32, True)
+    images = UnpairedImages(files, files, (preparation, preparation), seed=5, serial=True)
+    made = batches(keep_decoded(images) if kept else images, count=6)
+    for position, batch in enumerate(made):
+        random = np.random.default_rng([5, 1, position])
+        random.integers(3)
+        for real in (batch.real_A, batch.real_B):
+            assert torch.equal(real[0], plainly(files[position % 3], preparation, random))
+
+
+@pytest.mark.parametrize("num_threads", [0, 2])
+def test_the_stream_of_decoded_images_is_that_of_their_files(photographs, num_threads):
+    plain = batches(photographs, count=7, batch_size=2, num_threads=num_threads)
+    assert same(plain, batches(keep_decoded(photographs), count=7, batch_size=2))
+
+
+def test_processes_may_be_spawned(photographs):
+    alone = batches(photographs, count=3, batch_size=2)
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        assert same(alone, batches(photographs, count=3, batch_size=2, num_threads=1))
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+
+
+def test_decoded_images_need_no_processes(photographs):
+    made = stream(keep_decoded(photographs), batch_size=2, start=0, num_threads=2, device=CPU)
+    next(made)
+    assert not multiprocessing.active_children()
+
+
+def test_an_image_that_could_not_be_decoded_is_replaced_and_named(files):
+    some = files(4, 4)
+    some.A[2].write_bytes(b"")
+    images = keep_decoded(some.images(serial=True))
+    made = batches(images, count=4)
+    assert [names(batch.real_A)[0] for batch in made] == [0, 1, 3, 3]
+    assert [batch.broken for batch in made] == [{}, {}, {some.A[2]: "empty file"}, {}]
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
@@ -160,7 +230,7 @@ def test_a_file_that_breaks_in_mid_run_is_replaced_and_named(files, num_threads)
 
 def test_a_broken_file_does_not_change_the_other_samples(photographs):
     whole = batches(photographs, count=10)
-    photographs.files_A[1].write_bytes(b"")
+    photographs.files[0][1].write_bytes(b"")
     after = batches(photographs, count=10)
     changed = [i for i, batch in enumerate(after) if batch.broken]
     assert len(changed) == 2
@@ -187,3 +257,24 @@ def test_reading_takes_nothing_from_the_networks_random_numbers(photographs):
     batches(photographs, count=3)
     batches(photographs, count=1, num_threads=1)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("kept", [False, True], ids=["from files", "decoded"])
+def test_batches_on_the_gpu_are_bit_for_bit_those_of_the_cpu(photographs, kept):
+    alone = batches(photographs, count=40, batch_size=2)
+    images = keep_decoded(photographs) if kept else photographs
+    made = stream(images, batch_size=2, start=0, num_threads=1, device=torch.device("cuda"))
+    seen = []
+    for batch in islice(made, len(alone)):
+        # The batch is read behind long work, when Python has dropped it: its memory must not have
+        # gone to a later batch by then.
+        busy = torch.rand(2048, 2048, device="cuda")
+        for _ in range(20):
+            busy = busy @ busy
+        seen.append((batch.real_A.clone(), batch.real_B.clone()))
+        del batch
+    for on_cpu, (real_A, real_B) in zip(alone, seen, strict=True):
+        assert torch.equal(real_A.cpu(), on_cpu.real_A)
+        assert torch.equal(real_B.cpu(), on_cpu.real_B)

@@ -1,13 +1,14 @@
-"""From a whole image to what the networks see: resize, random crop, random mirror."""
+"""From a whole image to what the networks see: resize, then a random crop and a random mirror.
+
+What is random is drawn anew for each sample; what is not, `cache` may keep.
+"""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps
-from torch import Tensor
+from PIL import Image
 
-from cyclegan.data.images import to_tensor
 from cyclegan.settings import Preprocess, TrainSettings
 
 
@@ -42,19 +43,24 @@ class Preparation:
             multiple=math.lcm(unit, settings.scale) // smaller,
         )
 
-    def __call__(self, image: Image.Image, random: np.random.Generator) -> Tensor:
-        """3 x H x W in [-1, 1] from 8-bit RGB; every random draw comes from `random`."""
-        image = self.resize(image)
+    def levels(self, image: Image.Image) -> np.ndarray:
+        """H x W x 3 uint8, resized, from 8-bit RGB: the part that no random draw changes."""
+        return np.asarray(self.resize(image))
+
+    def draw(self, levels: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, bool]:
+        """A random crop of such an array, without a copy, and whether it is to be mirrored."""
         # Drawn whether used or not, so that one image's crop never depends on another option.
         place, mirrored = random.random(2), random.random() < 0.5
         if "crop" in self.preprocess:
-            image = _crop(image, self.crop_size, place)
-        if self.flip and mirrored:
-            image = ImageOps.mirror(image)
-        return to_tensor(image)
+            levels = _crop(levels, self.crop_size, place)
+        return levels, bool(self.flip and mirrored)
 
     def resize(self, image: Image.Image) -> Image.Image:
-        width, height = image.size
+        size = self.resized(*image.size)
+        return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that `resize` gives an image of this width and height."""
         if self.preprocess.startswith("resize"):
             width = height = self.load_size
         elif self.preprocess.startswith("scale_width"):
@@ -64,12 +70,28 @@ class Preparation:
         if "crop" not in self.preprocess:
             step = self.multiple
             width, height = (max(step, round(side / step) * step) for side in (width, height))
-        if (width, height) == image.size:
-            return image
-        return image.resize((width, height), Image.Resampling.BICUBIC)
+        return width, height
+
+    @property
+    def resizing(self) -> tuple[str, int, int, int]:
+        """All that `levels` depends on: two that agree in it may share a cache."""
+        way = self.preprocess.removesuffix("_and_crop")
+        crops, scales = "crop" in self.preprocess, way == "scale_width"
+        return (
+            way,
+            self.load_size if scales or way == "resize" else 0,
+            self.crop_size if scales else 0,
+            1 if crops else self.multiple,
+        )
 
 
-def _crop(image: Image.Image, side: int, place: np.ndarray) -> Image.Image:
-    left = int(place[0] * (max(image.width - side, 0) + 1))
-    top = int(place[1] * (max(image.height - side, 0) + 1))
-    return image.crop((left, top, left + side, top + side))
+def _crop(levels: np.ndarray, side: int, place: np.ndarray) -> np.ndarray:
+    height, width = levels.shape[:2]
+    left = int(place[0] * (max(width - side, 0) + 1))
+    top = int(place[1] * (max(height - side, 0) + 1))
+    crop = levels[top : top + side, left : left + side]
+    if crop.shape[:2] == (side, side):
+        return crop
+    # A file that has shrunk since the folders were checked: black at the right and below.
+    missing = [(0, side - have) for have in crop.shape[:2]]
+    return np.pad(crop, [*missing, (0, 0)])

@@ -1,33 +1,32 @@
-"""An endless, seeded stream of unpaired batches, whose position is a single number."""
+"""The samples of two unpaired folders, each a pure function of the seed and its position."""
 
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from cyclegan.data.augment import Preparation
 from cyclegan.data.images import UnreadableImage, read_image
 from cyclegan.errors import UserError
 
+# The images of a domain as `Preparation.levels` makes them, H x W x 3 uint8, each at the index of
+# its file; in place of one that could not be decoded, a few words why.
+Decoded = Sequence[np.ndarray | str]
+
 
 @dataclass(frozen=True)
-class Batch:
-    """N x 3 x H x W of either domain in [-1, 1], and the files that turned out to be broken."""
+class Sample:
+    """A crop of either domain, H x W x 3 uint8, perhaps a view of a cache; whether each is yet to
+    be mirrored; and the files that turned out to be broken.
+    """
 
-    real_A: Tensor
-    real_B: Tensor
+    levels_A: np.ndarray
+    levels_B: np.ndarray
+    mirrored_A: bool
+    mirrored_B: bool
     broken: dict[Path, str]
-
-    def pin_memory(self) -> "Batch":
-        return Batch(self.real_A.pin_memory(), self.real_B.pin_memory(), self.broken)
-
-
-Sample = tuple[Tensor, Tensor, dict[Path, str]]
 
 
 class UnpairedImages(Dataset[Sample]):
@@ -36,7 +35,8 @@ class UnpairedImages(Dataset[Sample]):
     An epoch is as long as the larger domain. A comes in an order shuffled anew each epoch (and
     starts over where A is the smaller), B is drawn at random with replacement. As nothing depends
     on what was asked before, any number of workers gives the same stream, and resuming means to
-    ask for the next position.
+    ask for the next position. Nor does it matter whether `decoded` holds the images or each is
+    read from its file.
     """
 
     def __init__(
@@ -47,11 +47,13 @@ class UnpairedImages(Dataset[Sample]):
         *,
         seed: int,
         serial: bool = False,
+        decoded: tuple[Decoded, Decoded] | None = None,
     ) -> None:
-        self.files_A, self.files_B = files_A, files_B
-        self.prepare_A, self.prepare_B = prepare
+        self.files = files_A, files_B
+        self.prepare = prepare
         self.seed = seed
         self.serial = serial
+        self.decoded = decoded
         self.epoch_length = max(len(files_A), len(files_B))
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
 
@@ -59,36 +61,43 @@ class UnpairedImages(Dataset[Sample]):
         random = np.random.default_rng([self.seed, 1, position])
         index_A, index_B = self._indices(position, random)
         broken: dict[Path, str] = {}
-        image_A = self._load(self.files_A, index_A, self.prepare_A, random, broken)
-        image_B = self._load(self.files_B, index_B, self.prepare_B, random, broken)
-        return image_A, image_B, broken
+        whole_A = self._load(0, index_A, broken)
+        levels_A, mirrored_A = self.prepare[0].draw(whole_A, random)
+        whole_B = self._load(1, index_B, broken)
+        levels_B, mirrored_B = self.prepare[1].draw(whole_B, random)
+        return Sample(levels_A, levels_B, mirrored_A, mirrored_B, broken)
 
     def _indices(self, position: int, random: np.random.Generator) -> tuple[int, int]:
         epoch, place = divmod(position, self.epoch_length)
-        drawn_B = int(random.integers(len(self.files_B)))
+        drawn_B = int(random.integers(len(self.files[1])))
         if self.serial:
-            return place % len(self.files_A), place % len(self.files_B)
+            return place % len(self.files[0]), place % len(self.files[1])
         if self._order[0] != epoch:
             order = np.random.default_rng([self.seed, 0, epoch]).permutation(self.epoch_length)
             self._order = (epoch, order)
-        return int(self._order[1][place]) % len(self.files_A), drawn_B
+        return int(self._order[1][place]) % len(self.files[0]), drawn_B
 
-    def _load(
-        self,
-        files: Sequence[Path],
-        index: int,
-        prepare: Preparation,
-        random: np.random.Generator,
-        broken: dict[Path, str],
-    ) -> Tensor:
+    def _load(self, domain: int, index: int, broken: dict[Path, str]) -> np.ndarray:
+        files = self.files[domain]
         # A file that breaks in mid-run is replaced by the next one that does not.
         for offset in range(len(files)):
-            path = files[(index + offset) % len(files)]
-            try:
-                return prepare(read_image(path), random)
-            except UnreadableImage as error:
-                broken[path] = str(error)
+            place = (index + offset) % len(files)
+            if self.decoded is None:
+                levels = decode(files[place], self.prepare[domain])
+            else:
+                levels = self.decoded[domain][place]
+            if not isinstance(levels, str):
+                return levels
+            broken[files[place]] = levels
         raise UserError(f"no image in {files[0].parent} can be read any more: check the disk")
+
+
+def decode(path: Path, prepare: Preparation) -> np.ndarray | str:
+    """The image, H x W x 3 uint8, resized; or a few words why it cannot be read."""
+    try:
+        return prepare.levels(read_image(path))
+    except UnreadableImage as error:
+        return str(error)
 
 
 class Positions(Sampler[list[int]]):
@@ -106,43 +115,3 @@ class Positions(Sampler[list[int]]):
             stop = min(position + self.batch_size, epoch_end)
             yield list(range(position, stop))
             position = stop
-
-
-def stream(
-    images: UnpairedImages, *, batch_size: int, start: int, num_threads: int, pin_memory: bool
-) -> Iterator[Batch]:
-    """Batches from position `start` on, made by `num_threads` processes (0: by this one)."""
-    loader: DataLoader[Sample] = DataLoader(
-        images,
-        batch_sampler=Positions(images.epoch_length, batch_size=batch_size, start=start),
-        num_workers=num_threads,
-        collate_fn=_collate,
-        pin_memory=pin_memory,
-        persistent_workers=num_threads > 0,
-        # Base seeds of workers come from here, not from the generator that the networks draw on.
-        generator=torch.Generator(),
-        worker_init_fn=_leave_signals if num_threads else None,
-    )
-    return _one_line(iter(loader))
-
-
-def _one_line(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches; a user's mistake comes from a worker without the worker's traceback."""
-    try:
-        yield from batches
-    except UserError as error:
-        raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
-
-
-def _leave_signals(_: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the one that trains decides what to do.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _collate(samples: Sequence[Sample]) -> Batch:
-    images_A, images_B, broken = zip(*samples, strict=True)
-    return Batch(
-        torch.stack(images_A),
-        torch.stack(images_B),
-        {path: why for found in broken for path, why in found.items()},
-    )

@@ -27,12 +27,21 @@ def judge(discriminator: nn.Module, images: Tensor, *, real: bool) -> list[Tenso
     told whether the images are real ones.
     """
     if getattr(discriminator, "keeps_queues", False):
-        logits = discriminator(images, real=real)
-    else:
-        logits = discriminator(images)
-    maps = [logits] if isinstance(logits, Tensor) else list(logits)
-    # Losses are differences of logits, of which half precision would leave two digits.
-    return [each.to(torch.promote_types(each.dtype, torch.float32)) for each in maps]
+        return _maps(discriminator(images, real=real))
+    return _maps(discriminator(images))
+
+
+def judge_both(
+    discriminator: nn.Module, fake: Tensor, real: Tensor
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The maps of fake and of real images: by one pass, where the discriminator says that it judges
+    each image by itself (`per_sample`).
+    """
+    if not getattr(discriminator, "per_sample", False) or fake.shape[1:] != real.shape[1:]:
+        reals = judge(discriminator, real, real=True)
+        return judge(discriminator, fake, real=False), reals
+    maps = _maps(discriminator(torch.cat([fake, real])))
+    return [each[: len(fake)] for each in maps], [each[len(fake) :] for each in maps]
 
 
 class LeastSquares:
@@ -163,6 +172,12 @@ class RelativisticAverageLeastSquares:
         return _mean([_average_game(above=reals, below=fakes) for fakes, reals in pairs])
 
 
+def _maps(logits: Tensor | list[Tensor]) -> list[Tensor]:
+    maps = [logits] if isinstance(logits, Tensor) else list(logits)
+    # Losses are differences of logits, of which half precision would leave two digits.
+    return [each.to(torch.promote_types(each.dtype, torch.float32)) for each in maps]
+
+
 def _mean(values: list[Tensor]) -> Tensor:
     return torch.stack(values).mean()
 
@@ -180,10 +195,9 @@ def _separate(
     on_real: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """The sum of a loss on the logits of real images and one on those of fakes."""
-    maps = judge(discriminator, real, real=True)
-    loss_real = _mean([on_real(logits).mean() for logits in maps])
-    maps = judge(discriminator, fake, real=False)
-    return loss_real + _mean([on_fake(logits).mean() for logits in maps])
+    fakes, reals = judge_both(discriminator, fake, real)
+    loss_real = _mean([on_real(logits).mean() for logits in reals])
+    return loss_real + _mean([on_fake(logits).mean() for logits in fakes])
 
 
 def _pairs(
@@ -192,7 +206,9 @@ def _pairs(
     """The logits of fake and real images, map by map; with frozen=True those of the real images
     carry no gradient, because neither they nor the discriminator are to change.
     """
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+    if not frozen:
+        return list(zip(*judge_both(discriminator, fake, real), strict=True))
+    with torch.no_grad():
         reals = judge(discriminator, real, real=True)
     return list(zip(judge(discriminator, fake, real=False), reals, strict=True))
 

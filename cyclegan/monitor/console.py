@@ -60,6 +60,8 @@ class Console:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         speed = f"{values.get('images_per_second', 0):.1f} images/s"
+        if "data_share" in values:
+            speed += f" ({values['data_share']:.0%} waiting for data)"
         self.progress.update(self.task, speed=speed)
         losses = "  ".join(f"{name} {short(value)}" for name, value in loss_values(values).items())
         epoch = max(0, step - 1) // self.steps_per_epoch + 1
@@ -81,7 +83,7 @@ class Console:
 
 def loss_values(values: Mapping[str, float]) -> dict[str, float]:
     """The losses among a report's values."""
-    others = ("lr", "images_per_second", "data_wait")
+    others = ("lr", "images_per_second", "data_wait", "data_share")
     return {name: value for name, value in values.items() if name not in others}
 
 

@@ -5,9 +5,10 @@ the batch draws its own from torch's global generator on the batch's device.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from cyclegan.checks import check_number
@@ -71,7 +72,9 @@ class Augmented:
     Not a module: the discriminator's weights stay where they are, under their own names.
     """
 
-    def __init__(self, discriminator: nn.Module, augmentations: Sequence[Augmentation]) -> None:
+    def __init__(
+        self, discriminator: Callable[..., Any], augmentations: Sequence[Augmentation]
+    ) -> None:
         self.discriminator = discriminator
         self.augmentations = tuple(augmentations)
         self.keeps_queues = bool(getattr(discriminator, "keeps_queues", False))

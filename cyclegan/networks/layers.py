@@ -6,11 +6,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import is_parametrized
+from torch.utils.checkpoint import checkpoint
 
 from cyclegan.checks import check_choice
 
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """torch's instance norm without weights or statistics, as the group norm of single channels:
+    one kernel of its own, on whose result a ReLU in place is one more. In channels last, torch's
+    own gives a single image a wrong gradient (2.15, on a CPU).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.shape[-2] * features.shape[-1] == 1:
+            raise ValueError(f"nothing is left to norm in features of {tuple(features.shape)}")
+        return functional.group_norm(features, self.num_features, eps=self.eps)
+
+
 NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "instance": nn.InstanceNorm2d,
+    "instance": InstanceNorm,
     "batch": nn.BatchNorm2d,
     "none": lambda _: nn.Identity(),
 }
@@ -93,6 +110,24 @@ def check_highpass(size: int) -> int:
     if not whole or size < 0 or (size and size % 2 != 1):
         raise ValueError(f"highpass={size} must be an odd number, or 0")
     return size
+
+
+class Block(nn.Module):
+    """x + branch(x), all of one shape. With `recompute`, what is inside the branch is not kept for
+    the way back but computed once more there: less memory, a third more time (Chen et al., 2016).
+    """
+
+    recompute = False
+
+    def branch(self, features: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            added: Tensor = checkpoint(self.branch, features, use_reentrant=False)
+        else:
+            added = self.branch(features)
+        return features + added
 
 
 class ResizeConv(nn.Sequential):

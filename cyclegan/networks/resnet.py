@@ -6,7 +6,8 @@ from torch import Tensor, nn, ones
 from torch.nn import functional
 
 from cyclegan.checks import check_choice, check_count, check_flag
-from cyclegan.networks.layers import ENLARGEMENTS, BlurPool, conv_bias, norm_layer
+from cyclegan.networks.layers import ENLARGEMENTS, Block, BlurPool, conv_bias, norm_layer
+from cyclegan.networks.winograd import Conv3x3
 
 
 class ResnetGenerator(nn.Module):
@@ -106,7 +107,7 @@ class ResnetGenerator(nn.Module):
         return [taken[index] for index in wanted]
 
 
-class ResnetBlock(nn.Module):
+class ResnetBlock(Block):
     """x + conv(relu(norm(conv(x)))), normed, with reflected borders."""
 
     def __init__(self, channels: int, *, norm: str, dropout: bool) -> None:
@@ -114,18 +115,18 @@ class ResnetBlock(nn.Module):
         bias = conv_bias(norm)
         self.conv_block = nn.Sequential(
             nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
+            Conv3x3(channels, channels, bias=bias),
             norm_layer(norm)(channels),
             nn.ReLU(inplace=True),
             *([nn.Dropout(0.5)] if dropout else []),
             nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
+            Conv3x3(channels, channels, bias=bias),
             norm_layer(norm)(channels),
         )
 
-    def forward(self, features: Tensor) -> Tensor:
-        output: Tensor = features + self.conv_block(features)
-        return output
+    def branch(self, features: Tensor) -> Tensor:
+        added: Tensor = self.conv_block(features)
+        return added
 
 
 def _head(channels: int, norm: str) -> list[nn.Module]:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cyclegan.checks import check_count
+from cyclegan.networks.layers import Block
 from cyclegan.networks.superres import ResidualGenerator, conv
 
 # Wang et al. (2018), section 3.1: what keeps deep networks without norms trainable.
@@ -49,16 +50,16 @@ class RRDBGenerator(ResidualGenerator):
         )
 
 
-class RRDB(nn.Module):
+class RRDB(Block):
     """x + 0.2 d(d(d(x))), d a dense block."""
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
         self.dense = nn.Sequential(*(DenseBlock(channels, growth) for _ in range(3)))
 
-    def forward(self, features: Tensor) -> Tensor:
-        output: Tensor = features + BRANCH * self.dense(features)
-        return output
+    def branch(self, features: Tensor) -> Tensor:
+        added: Tensor = BRANCH * self.dense(features)
+        return added
 
 
 class DenseBlock(nn.Module):

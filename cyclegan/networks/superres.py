@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from cyclegan.checks import check_count
 from cyclegan.networks.bicubic import note_size, resize
-from cyclegan.networks.layers import check_highpass, detail
+from cyclegan.networks.layers import Block, check_highpass, detail
 
 
 class ResidualGenerator(nn.Module):
@@ -163,7 +163,7 @@ class EDSRGenerator(ResidualGenerator):
         )
 
 
-class EDSRBlock(nn.Module):
+class EDSRBlock(Block):
     """x + 0.1 conv(relu(conv(x))): without norms, unscaled branches would add up (section 3.3)."""
 
     def __init__(self, channels: int) -> None:
@@ -172,9 +172,9 @@ class EDSRBlock(nn.Module):
             conv(channels, channels), nn.ReLU(inplace=True), conv(channels, channels)
         )
 
-    def forward(self, features: Tensor) -> Tensor:
-        output: Tensor = features + 0.1 * self.convs(features)
-        return output
+    def branch(self, features: Tensor) -> Tensor:
+        added: Tensor = 0.1 * self.convs(features)
+        return added
 
 
 def conv(in_channels: int, out_channels: int) -> nn.Conv2d:

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cyclegan.classic_options import spelling
 from cyclegan.errors import UserError
 from cyclegan.settings import Settings, TrainSettings
@@ -16,7 +14,10 @@ SETTINGS_FILE = "settings.yaml"
 
 def load_yaml(path: Path, model: type[Settings] = TrainSettings) -> dict[str, Any]:
     """The options in a YAML file, plain data only, their names checked."""
-    values = _read_yaml(path)
+    # No file is read for --help or a mistyped option: they are not to wait for its reader.
+    from cyclegan.presets import plain
+
+    values = plain.read(path)
     for option, value in values.items():
         if option not in model.model_fields:
             if remedy := spelling(str(option)):
@@ -33,8 +34,9 @@ def load_yaml(path: Path, model: type[Settings] = TrainSettings) -> dict[str, An
 
 def to_yaml(settings: Settings) -> str:
     """The resolved settings, as load_yaml reads them back."""
-    values = settings.model_dump(mode="json")
-    return yaml.safe_dump(values, sort_keys=False)
+    from cyclegan.presets import plain
+
+    return plain.written(settings.model_dump(mode="json"))
 
 
 def load_preset(name: str) -> dict[str, Any]:
@@ -44,30 +46,3 @@ def load_preset(name: str) -> dict[str, Any]:
             f"--preset {name} is unknown{nearest(name, known)}; known: {', '.join(known)}"
         )
     return load_yaml(PRESETS_DIR / f"{name}.yaml")
-
-
-class _OnceLoader(yaml.SafeLoader):
-    """Plain data only, and no key twice: of two values the first would be lost silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is there twice")
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> dict[Any, Any]:
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} cannot be read: it is not text in UTF-8") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path} is not plain YAML: {' '.join(str(error).split())}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold lines like `batch_size: 4`")
-    return values

@@ -1,13 +1,36 @@
 """What a run says of itself: where it computes, and how it goes on."""
 
+import resource
 import shlex
+from collections.abc import Iterator
 
 import torch
 
+from cyclegan.data.folders import Domain, size_warning
+from cyclegan.evaluation.compare import can_compare
+from cyclegan.networks.running import Speed
 from cyclegan.settings import TrainSettings
+from cyclegan.training.speed import describe
 
 # From this side on, a step of the usual networks takes seconds on a CPU.
 LARGE_CROP = 128
+
+# Waiting for images for more than this share of the time, a run could be faster.
+BOUND_BY_DATA = 0.1
+
+
+def introduction(
+    settings: TrainSettings, domain_A: Domain, domain_B: Domain, *, evaluate_every: int
+) -> Iterator[str]:
+    """The images that were found, and what is odd about them."""
+    for name, domain in (("A", domain_A), ("B", domain_B)):
+        yield domain.describe(name)
+        for complaint in domain.complaints():
+            yield f"  warning: {complaint}"
+    if warning := size_warning(domain_A, domain_B, scale=settings.scale):
+        yield f"warning: {warning}"
+    if evaluate_every and not can_compare(settings):
+        yield "warning: without testA and testB nothing is measured, whatever --evaluate_every"
 
 
 def command_to_continue(settings: TrainSettings) -> str:
@@ -20,12 +43,12 @@ def command_to_continue(settings: TrainSettings) -> str:
     return shlex.join(words)
 
 
-def device_line(device: torch.device, settings: TrainSettings) -> str:
-    """What the run computes on and, on a CPU, what to expect of it."""
+def device_line(device: torch.device, settings: TrainSettings, speed: Speed) -> str:
+    """What the run computes on, and how; on a CPU, what to expect of it."""
     if device.type == "cuda":
-        return f"on {torch.cuda.get_device_name(device)}"
+        return f"on {torch.cuda.get_device_name(device)}, {describe(speed)}"
     if device.type != "cpu":
-        return f"on {device.type}"
+        return f"on {device.type}, {describe(speed)}"
     large = settings.crop_size >= LARGE_CROP or "crop" not in settings.preprocess
     expect = (
         "several seconds a step at 256 px, so days a run; --preset quick takes minutes"
@@ -33,4 +56,24 @@ def device_line(device: torch.device, settings: TrainSettings) -> str:
         else "minutes to hours: the crops are small"
     )
     threads = torch.get_num_threads()
-    return f"on the CPU ({threads} threads), as no CUDA device is used: expect {expect}"
+    how = f"{threads} threads, {describe(speed)}"
+    return f"on the CPU ({how}), as no CUDA device is used: expect {expect}"
+
+
+def data_bound_line(share: float, settings: TrainSettings) -> str | None:
+    """What to do where a run waits for its images."""
+    if share < BOUND_BY_DATA:
+        return None
+    remedy = "more --num_threads" if settings.cache == "off" else "--cache ram or disk"
+    return f"warning: {share:.0%} of the time is spent waiting for images: try {remedy}"
+
+
+def memory_line(device: torch.device) -> str:
+    """The most memory that was in use at once."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        peak = torch.cuda.max_memory_reserved(device)
+        return f"at most {peak / 1e9:.2f} GB of the {total / 1e9:.0f} GB of GPU memory were in use"
+    # In KiB, as Linux counts.
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return f"at most {peak / 1e9:.2f} GB of memory were in use"

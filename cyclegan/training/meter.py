@@ -48,11 +48,12 @@ class Interval:
         self.idle_since = time.monotonic()
 
     def read(self, position: int) -> dict[str, float]:
-        """images_per_second, and data_wait in seconds a step."""
+        """images_per_second, data_wait in seconds a step, and data_share of the time, 0 to 1."""
         seconds = max(time.monotonic() - self.began, 1e-9)
         return {
             "images_per_second": (position - self.position) / seconds,
             "data_wait": self.waited / max(self.steps, 1),
+            "data_share": self.waited / seconds,
         }
 
 

@@ -1,7 +1,7 @@
 """Two generators, two discriminators, and the images they make of a pair of batches."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from cyclegan import spec
 from cyclegan.errors import UserError
 from cyclegan.networks.build import GENERATOR_NAMES, build_discriminator, build_generator
-from cyclegan.networks.layers import initialize
+from cyclegan.networks.layers import Block, initialize
+from cyclegan.networks.running import PLAIN, Running, Speed
 from cyclegan.settings import TrainSettings
 
 # Each image that is made: by which generator, and of what.
@@ -51,6 +52,11 @@ class Images:
         assert isinstance(image, Tensor), f"{name} was not made"
         return image
 
+    def source(self, name: str) -> Tensor:
+        """The image that the image of this name is to be made of."""
+        image = self.get(PASSES[name][1])
+        return image.detach() if name in DETACHED else image
+
 
 class CycleGAN(nn.Module):
     """Both directions at once (Zhu et al., 2017, fig. 3). A domain that no adversarial loss is
@@ -63,20 +69,50 @@ class CycleGAN(nn.Module):
         super().__init__()
         self.generators = nn.ModuleDict({"G_AB": G_AB, "G_BA": G_BA})
         self.discriminators = nn.ModuleDict(discriminators)
+        self.run(PLAIN)
+
+    def run(self, speed: Speed) -> None:
+        """From now on the networks are computed so; their weights stay where they are. Raises
+        UserError where no generator has blocks that could be computed again.
+        """
+        blocks = any(isinstance(module, Block) for module in self.generators.modules())
+        if speed.checkpointed and not blocks:
+            raise UserError(
+                "--checkpoint_activations: these generators have no residual blocks to compute "
+                "again: leave it out, or use resnet, edsr or rrdb"
+            )
+        self.running = {
+            name: Running(network, speed)
+            for name, network in (*self.generators.items(), *self.discriminators.items())
+        }
 
     def forward(
         self, real_A: Tensor, real_B: Tensor, passes: Collection[str] = CLASSIC_PASSES
     ) -> Images:
         """Makes the images named in `passes`, and those on the way to them."""
         images = Images(real_A, real_B)
-        on_the_way = {source for name in passes for _, source in [PASSES[name]]}
-        for name, (generator, source) in PASSES.items():
-            if name in passes or name in on_the_way:
-                image = images.get(source)
-                if name in DETACHED:
-                    image = image.detach()
-                setattr(images, name, self.generators[generator](image))
+        for names in self._together(passes):
+            generator = self.running[PASSES[names[0]][0]]
+            sources = [images.source(name) for name in names]
+            for name, image in zip(names, generator.side_by_side(sources), strict=True):
+                setattr(images, name, image)
         return images
+
+    def _together(self, passes: Collection[str]) -> Iterator[list[str]]:
+        """The images to make, in order; side by side those that one generator makes of images that
+        are there by then.
+        """
+        on_the_way = {source for name in passes for _, source in [PASSES[name]]}
+        left = [name for name in PASSES if name in passes or name in on_the_way]
+        there = {"real_A", "real_B"}
+        while left:
+            first = PASSES[left[0]][0]
+            alone = not self.running[first].per_sample
+            ready = [name for name in left if PASSES[name][0] == first and PASSES[name][1] in there]
+            names = ready[:1] if alone else ready
+            yield names
+            there.update(names)
+            left = [name for name in left if name not in names]
 
 
 def build_model(settings: TrainSettings, *, trusted: bool = True) -> CycleGAN:

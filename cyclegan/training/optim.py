@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cyclegan import spec
 from cyclegan.errors import UserError
+from cyclegan.networks.running import PLAIN, Speed
 from cyclegan.settings import TrainSettings
 
 OPTIMIZERS = {
@@ -20,9 +21,17 @@ OPTIMIZERS = {
     "adagrad": "torch.optim.Adagrad",
 }
 
+# Those whose count of steps may be on the device, where a CUDA graph can go on counting.
+CAPTURABLE = ("adam", "adamw", "rmsprop")
+
 
 def build_optimizer(
-    parameters: Iterable[nn.Parameter], settings: TrainSettings, *, of: str, trusted: bool = True
+    parameters: Iterable[nn.Parameter],
+    settings: TrainSettings,
+    *,
+    of: str,
+    speed: Speed = PLAIN,
+    trusted: bool = True,
 ) -> torch.optim.Optimizer:
     """The optimizer of the generators ("G") or the discriminators ("D"); its group remembers its
     first rate, which the schedule multiplies.
@@ -36,15 +45,15 @@ def build_optimizer(
             raise UserError(f"--{slot}: {term.name} takes no {option} here: give --lr, or --lr_D")
     # A group without parameters is allowed, a list without groups is not: a fixed network learns
     # nothing, and need not be a special case.
-    groups = [{"params": list(parameters), "first_lr": rate}]
+    groups: list[dict[str, Any]] = [{"params": list(parameters), "first_lr": rate}]
     optimizer = spec.build(
         term,
         OPTIMIZERS,
         slot=slot,
         trusted=trusted,
         params=groups,
-        lr=rate,
         betas=(settings.beta1, 0.999),
+        **_kernels(term, rate, groups[0]["params"], speed),
     )
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise UserError(f"--{slot}: {term.name} is no optimizer; known: {', '.join(OPTIMIZERS)}")
@@ -56,7 +65,32 @@ def build_optimizer(
 
 def scale_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = factor * group["first_lr"]
+        rate = factor * group["first_lr"]
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def can_be_recorded(settings: TrainSettings) -> bool:
+    """Whether the updates of both optimizers may be part of a CUDA graph."""
+    chosen = (settings.optimizer, settings.optimizer_D or settings.optimizer)
+    return all(spec.parse_one(each, slot="optimizer").name in CAPTURABLE for each in chosen)
+
+
+def _kernels(
+    term: spec.Term, rate: float, parameters: list[nn.Parameter], speed: Speed
+) -> dict[str, Any]:
+    """Options of an optimizer that say how, not what, it computes."""
+    options: dict[str, Any] = {"lr": rate}
+    # The two exclude each other.
+    if speed.fused and "foreach" not in term.options:
+        options["fused"] = True
+    if speed.graph:
+        # A number would be recorded as it is: the schedule then changed nothing.
+        options["lr"] = torch.tensor(rate, device=parameters[0].device)
+        options["capturable"] = True
+    return options
 
 
 class Averaged:
@@ -77,9 +111,9 @@ class Averaged:
             return
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        pairs = zip(self.networks.parameters(), self.source.parameters(), strict=True)
-        for mean, value in pairs:
-            mean.lerp_(value, 1 - decay)
+        means: list[Tensor] = list(self.networks.parameters())
+        values: list[Tensor] = list(self.source.parameters())
+        torch._foreach_lerp_(means, values, 1 - decay)
         buffers = zip(self.networks.buffers(), self.source.buffers(), strict=True)
         for kept, current in buffers:
             kept.copy_(current)

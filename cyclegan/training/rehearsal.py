@@ -41,7 +41,7 @@ class _Images:
     def __init__(self, settings: TrainSettings, device: torch.device) -> None:
         side = settings.crop_size if "crop" in settings.preprocess else settings.load_size
         self.sides = {domain: side // settings.smaller(domain) for domain in "AB"}
-        self.count = min(settings.batch_size, 2)
+        self.count = min(settings.images_per_step, 2)
         self.device = device
 
     def real(self, domain: str) -> Tensor:

@@ -120,7 +120,7 @@ class Schedule:
     def __init__(self, settings: TrainSettings, *, epoch_length: int, trusted: bool = True) -> None:
         self.settings = settings
         self.epoch_length = epoch_length
-        self.steps_per_epoch = -(-epoch_length // settings.batch_size)
+        self.steps_per_epoch = -(-epoch_length // settings.images_per_step)
         epochs = settings.n_epochs + settings.n_epochs_decay
         self.total_steps = settings.steps or epochs * self.steps_per_epoch
         if settings.warmup_steps >= self.total_steps:

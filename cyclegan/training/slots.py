@@ -1,6 +1,6 @@
 """The loss slots of a run: what each compares, which generators it trains, and what is refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -74,7 +74,9 @@ def build_slots(
     return slots
 
 
-def judges(settings: TrainSettings, model: CycleGAN, *, trusted: bool = True) -> dict[str, Judge]:
+def judges(
+    settings: TrainSettings, discriminators: Mapping[str, Judge], *, trusted: bool = True
+) -> dict[str, Judge]:
     """The discriminators as the losses see them: with --diffaugment, what they look at is
     augmented, real and fake alike.
     """
@@ -85,12 +87,10 @@ def judges(settings: TrainSettings, model: CycleGAN, *, trusted: bool = True) ->
             raise UserError(f"--{slot}: {term.name} takes no weight: leave {term.weight:g}* out")
         augmentations.append(spec.build(term, DIFFAUGMENTS, slot=slot, trusted=trusted))
     if not augmentations:
-        return dict(model.discriminators.items())
-    if not model.discriminators:
+        return dict(discriminators)
+    if not discriminators:
         raise UserError("--diffaugment is for discriminators, and --adversarial none has none")
-    return {
-        name: Augmented(network, augmentations) for name, network in model.discriminators.items()
-    }
+    return {name: Augmented(judge, augmentations) for name, judge in discriminators.items()}
 
 
 def _check_game(adversarial: Slot, penalty: Slot) -> None:

@@ -1,29 +1,47 @@
 """One training step: the generators learn, then the discriminators."""
 
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cyclegan.losses.terms import START, Clock
+from cyclegan.networks.running import PLAIN, Speed
 from cyclegan.settings import TrainSettings
 from cyclegan.training.model import CycleGAN, Images
 from cyclegan.training.optim import build_optimizer
 from cyclegan.training.pool import ImagePool
+from cyclegan.training.replay import Replayed
 from cyclegan.training.slots import PAIRS, build_slots, judges
 
 Losses = dict[str, Tensor]
+# The losses of a part of the batch, and which part of it that is.
+Share = tuple[float, Losses]
 
 
 class Stepper:
     """The two sides' losses, optimizers and pools; `step` is the whole algorithm."""
 
-    def __init__(self, model: CycleGAN, settings: TrainSettings, *, trusted: bool = True) -> None:
+    def __init__(
+        self,
+        model: CycleGAN,
+        settings: TrainSettings,
+        *,
+        speed: Speed = PLAIN,
+        trusted: bool = True,
+        say: Callable[[str], object] = print,
+    ) -> None:
         self.model = model
+        model.run(speed)
+        self.batch_size = settings.images_per_step // settings.accumulate
         self.clip_grad = settings.clip_grad
         self.slots = build_slots(settings, model, trusted=trusted)
-        self.judges = judges(settings, model, trusted=trusted)
+        networks = {name: model.running[name] for name in model.discriminators}
+        self.judges = judges(settings, networks, trusted=trusted)
+        # Penalties differentiate twice, which neither half precision nor compiled code is for.
+        self.plain_judges = judges(settings, dict(model.discriminators.items()), trusted=trusted)
         # What losses learn by themselves: the heads of a contrastive one, which both domains may
         # share.
         heads = {
@@ -32,10 +50,23 @@ class Stepper:
             for label, module in slot.modules().items()
         }
         self.heads = nn.ModuleDict({name: module for module, name in heads.items()})
-        common: dict[str, Any] = {"settings": settings, "trusted": trusted}
+        common: dict[str, Any] = {"settings": settings, "speed": speed, "trusted": trusted}
         learners = nn.ModuleList([model.generators, self.heads])
         self.optimizer_G = build_optimizer(learners.parameters(), of="G", **common)
         self.optimizer_D = build_optimizer(model.discriminators.parameters(), of="D", **common)
+        device = next(learners.parameters()).device.type
+        # Only fp16 has too small a range for gradients; else a scaler does nothing.
+        self.scalers = {
+            optimizer: torch.amp.GradScaler(device, enabled=speed.precision == "fp16")
+            for optimizer in (self.optimizer_G, self.optimizer_D)
+        }
+        self.teach_G: Callable[..., Any] = self.teach_generators
+        self.teach_D: Callable[..., Any] = self.teach_discriminators
+        if speed.graph:
+            self.teach_G, self.teach_D = (
+                Replayed(teach, pattern=self.pattern, say=say)
+                for teach in (self.teach_generators, self.teach_discriminators)
+            )
         self.pools = {
             domain: ImagePool(settings.pool_size, seed=settings.seed + offset)
             for offset, domain in enumerate("AB")
@@ -43,15 +74,47 @@ class Stepper:
 
     def step(self, real_A: Tensor, real_B: Tensor, clock: Clock = START) -> Losses:
         """NCHW batches of either domain in [-1, 1]; gives the losses, detached, on the device."""
-        images = self.model(real_A, real_B, self.passes(clock))
-
         self.model.discriminators.requires_grad_(False)
-        losses_G = self.minimize(self.optimizer_G, self.generator_losses(images, clock))
+        fakes, losses_G = self.teach_G(clock, real_A=real_A, real_B=real_B)
 
         self.model.discriminators.requires_grad_(True)
-        losses_D = self.minimize(self.optimizer_D, self.discriminator_losses(images, clock))
+        remembered = {name: self.pools[name[-1]].query(fake) for name, fake in fakes.items()}
+        losses_D = self.teach_D(clock, real_A=real_A, real_B=real_B, **remembered)
 
-        return losses_G | losses_D
+        return cast(Losses, losses_G | losses_D)
+
+    def teach_generators(
+        self, clock: Clock, *, real_A: Tensor, real_B: Tensor
+    ) -> tuple[dict[str, Tensor], Losses]:
+        """One update; gives the fakes that were made before it, detached: the discriminators' step
+        must not reach the generators.
+        """
+        fakes: dict[str, list[Tensor]] = {f"fake_{d}": [] for d in "AB" if f"D_{d}" in self.judges}
+
+        def shares() -> Iterator[Share]:
+            for share_A, share_B in self._shares(real_A, real_B):
+                images = self.model(share_A, share_B, self.passes(clock))
+                for name, made in fakes.items():
+                    made.append(images.get(name).detach())
+                yield len(share_A) / len(real_A), self.generator_losses(images, clock)
+
+        losses = self.minimize(self.optimizer_G, shares())
+        return {name: torch.cat(made) for name, made in fakes.items()}, losses
+
+    def teach_discriminators(self, clock: Clock, **images: Tensor) -> Losses:
+        """One update, on real images and on fakes that carry no gradient."""
+
+        def shares() -> Iterator[Share]:
+            for share in self._shares(*images.values()):
+                part = len(share[0]) / len(images["real_A"])
+                shown = Images(**dict(zip(images, share, strict=True)))
+                yield part, self.discriminator_losses(shown, clock)
+
+        return self.minimize(self.optimizer_D, shares())
+
+    def pattern(self, clock: Clock) -> Hashable:
+        """All that a step goes by, but for its images: which losses have something to say."""
+        return tuple(part.due(clock) for slot in self.slots.values() for part in slot.losses)
 
     def passes(self, clock: Clock) -> set[str]:
         """The images that some loss looks at in this step."""
@@ -78,7 +141,7 @@ class Stepper:
             if self.slots[name].due(clock):
                 pair = source, images.get(f"fake_{domain}")
                 losses |= self.slots[name].evaluate(
-                    name, self.model.generators, domain, *pair, clock=clock
+                    name, self.model.running, domain, *pair, clock=clock
                 )
         return losses
 
@@ -86,30 +149,43 @@ class Stepper:
         losses: Losses = {}
         for domain in "AB":
             if judge := self.judges.get(f"D_{domain}"):
-                # Fakes are detached by the pools: this step must not reach the generators.
-                fake = self.pools[domain].query(images.get(f"fake_{domain}"))
-                args = judge, fake, images.get(f"real_{domain}")
+                pair = images.get(f"fake_{domain}"), images.get(f"real_{domain}")
                 # A weight on the adversarial loss balances it against the generators' other
                 # losses; a discriminator has no others.
                 losses |= self.slots[f"adversarial_{domain}"].evaluate(
-                    f"D_{domain}", *args, method="discriminator", weighted=False
+                    f"D_{domain}", judge, *pair, method="discriminator", weighted=False
                 )
+                plain = self.plain_judges[f"D_{domain}"]
                 losses |= self.slots[f"penalty_{domain}"].evaluate(
-                    f"penalty_{domain}", *args, clock=clock
+                    f"penalty_{domain}", plain, *pair, clock=clock
                 )
         return losses
 
-    def minimize(self, optimizer: torch.optim.Optimizer, losses: Losses) -> Losses:
-        """One update towards a smaller sum; gives the values, detached."""
-        if not losses:
-            return {}
+    def minimize(self, optimizer: torch.optim.Optimizer, shares: Iterable[Share]) -> Losses:
+        """One update towards a smaller sum, in the mean over the shares of a batch, each of which
+        is let go before the next is asked for; gives the values, detached.
+        """
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        scaler = self.scalers[optimizer]
+        values: Losses = {}
+        for part, losses in shares:
+            if losses:
+                total = torch.stack(list(losses.values())).sum()
+                torch.autograd.backward(scaler.scale(part * total))
+            for name, value in losses.items():
+                values[name] = values.get(name, 0.0) + part * value.detach()
+        if not values:
+            return {}
         if self.clip_grad:
+            scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self.clip_grad)
-        optimizer.step()
-        return {name: value.detach() for name, value in losses.items()}
+        scaler.step(optimizer)
+        scaler.update()
+        return values
+
+    def _shares(self, *batches: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        return zip(*(torch.split(batch, self.batch_size) for batch in batches), strict=True)
 
 
 def equally_large(made: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

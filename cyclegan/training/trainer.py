@@ -1,31 +1,46 @@
 """The run: from settings to a trained, saved and measured pair of generators."""
 
+import copy
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from typing import Any
 
 import torch
 from torch import nn
 
 from cyclegan import checkpoint
 from cyclegan.data.augment import Preparation
-from cyclegan.data.folders import check_domains, size_warning
-from cyclegan.data.unpaired import Batch, UnpairedImages, stream
+from cyclegan.data.decoded import decode_once
+from cyclegan.data.folders import check_domains
+from cyclegan.data.stream import Batch, stream
+from cyclegan.data.unpaired import UnpairedImages
 from cyclegan.errors import UserError
 from cyclegan.evaluation.compare import Comparison, can_compare, compare
-from cyclegan.monitor import Monitor, Monitors
+from cyclegan.hardware import resolve_device
+from cyclegan.monitor.build import build_monitors
 from cyclegan.monitor.console import Console
-from cyclegan.monitor.files import Files, forget_after, read_metrics
-from cyclegan.settings import TrainSettings, resolve_device
-from cyclegan.training.messages import command_to_continue, device_line
+from cyclegan.monitor.files import forget_after
+from cyclegan.settings import TrainSettings
+from cyclegan.training.batch_size import with_batch_size
+from cyclegan.training.messages import (
+    command_to_continue,
+    data_bound_line,
+    device_line,
+    introduction,
+    memory_line,
+)
 from cyclegan.training.meter import Interval, Meter, broken_networks, not_finite
 from cyclegan.training.model import build_model, check_sizes, unit
 from cyclegan.training.optim import Averaged, scale_learning_rate
 from cyclegan.training.previews import Previews
 from cyclegan.training.rehearsal import rehearse
 from cyclegan.training.runs import RunFolder
+from cyclegan.training.saves import Saves
 from cyclegan.training.schedule import Schedule
+from cyclegan.training.speed import compiled_step, plan, prepare_torch
 from cyclegan.training.state import Progress, capture, restore
-from cyclegan.training.step import Stepper
+from cyclegan.training.step import Losses, Stepper
 from cyclegan.training.stop import StopRequest
 from cyclegan.translate.translator import Translator
 
@@ -37,18 +52,18 @@ class Trainer:
     """One run. Everything is made and checked before the run's folder is touched."""
 
     def __init__(self, settings: TrainSettings) -> None:
-        self.settings = settings
         self.device = resolve_device(settings.device)
         # Saved settings may be somebody else's; what is typed or in a preset is the user's own.
         trusted = settings.trust_imports or not settings.continue_train
         saved = checkpoint.load_state(settings.run_dir) if settings.continue_train else None
 
         self.domain_A, self.domain_B = check_domains(settings)
+        most = max(len(self.domain_A.files), len(self.domain_B.files))
+        settings = with_batch_size(settings, self.device, most=most, trusted=trusted)
+        self.settings = settings
         torch.manual_seed(settings.seed)
         self.model = build_model(settings, trusted=trusted).to(self.device)
         check_sizes(self.model, settings)
-        self.stepper = Stepper(self.model, settings, trusted=trusted)
-        self.averaged = Averaged(self.model.generators, decay=settings.ema)
         sides = unit(self.model, settings)
         prepare = (
             Preparation.of(settings, "A", unit=sides),
@@ -65,14 +80,21 @@ class Trainer:
         self.schedule = Schedule(settings, epoch_length=length, trusted=trusted)
         if self.schedule.wants_measurements and not can_compare(settings):
             raise UserError("--schedule goes by measurements: it needs images in testA and testB")
+        self.speed = plan(settings, self.device, total_steps=self.schedule.total_steps)
+        prepare_torch(self.speed)
+        self.stepper = Stepper(
+            self.model, settings, speed=self.speed, trusted=trusted, say=self._say
+        )
+        self.averaged = Averaged(self.model.generators, decay=settings.ema)
         self.progress = Progress()
         if saved is not None:
-            restore(saved, self.progress, self.stepper, self.averaged, self.schedule)
+            self._restore(saved)
         rehearse(self.stepper, settings)
         self.previews = Previews(settings, self.domain_A.files, self.domain_B.files, prepare)
         self.meter = Meter()
-        self.saved_step = self.progress.step
         self.broken: set[str] = set()
+        self.compiled = False
+        self.data_bound: str | None = None
 
     def fit(self) -> int:
         """Trains to the end, or to Ctrl-C; gives the program's exit status."""
@@ -82,12 +104,18 @@ class Trainer:
             steps_per_epoch=self.schedule.steps_per_epoch,
             first_step=self.progress.step,
         )
+        self.saves = Saves(
+            self.folder.path,
+            step=self.progress.step,
+            total_steps=self.schedule.total_steps,
+            say=self._say,
+        )
         self._introduce()
         # The loader's processes are forked before any thread of ours runs.
         batches = self._batches()
-        self.monitors = Monitors([self.console, *self._monitors()])
+        self.monitors = build_monitors(self.settings, self.folder.path, self.console)
         try:
-            with StopRequest() as stop:
+            with StopRequest() as stop, closing(batches):
                 self._loop(batches, stop)
                 return self._stopped(stop.signal) if stop.signal else self._finished()
         finally:
@@ -116,13 +144,32 @@ class Trainer:
         factor = self.schedule.factor(step=self.progress.step, position=self.progress.position)
         scale_learning_rate(self.stepper.optimizer_G, factor)
         scale_learning_rate(self.stepper.optimizer_D, factor)
-        real_A = batch.real_A.to(self.device, non_blocking=True)
-        real_B = batch.real_B.to(self.device, non_blocking=True)
         clock = self.schedule.clock(self.progress.step)
-        self.meter.update(self.stepper.step(real_A, real_B, clock))
+        self.meter.update(self._step(batch.real_A, batch.real_B, clock))
         self.averaged.update()
         self.progress.step += 1
-        self.progress.position += len(real_A)
+        self.progress.position += len(batch.real_A)
+
+    def _step(self, *batch: Any) -> Losses:
+        if self.speed.compile == "off" or self.compiled:
+            return self.stepper.step(*batch)
+        self.compiled = True
+        before = copy.deepcopy(self._state())
+        return compiled_step(
+            lambda: self.stepper.step(*batch),
+            undo=lambda: self._restore(before),
+            networks=self.model.running.values(),
+            say=self._say,
+        )
+
+    def _state(self) -> dict[str, Any]:
+        return capture(self.progress, self.stepper, self.averaged, self.schedule)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        restore(state, self.progress, self.stepper, self.averaged, self.schedule)
+
+    def _say(self, line: str) -> None:
+        self.console.say(line)
 
     def _after_step(self) -> None:
         step, settings = self.progress.step, self.settings
@@ -150,10 +197,14 @@ class Trainer:
         return comparison.scalars()
 
     def _report(self, measured: dict[str, float]) -> None:
-        rate = self.stepper.optimizer_G.param_groups[0]["lr"]
+        rate = float(self.stepper.optimizer_G.param_groups[0]["lr"])
         values = self.meter.read()
         self._refuse_nonsense(not_finite(values))
         speed = self.interval.read(self.progress.position)
+        if self.progress.step not in EARLY_REPORTS and not self.data_bound:
+            self.data_bound = data_bound_line(speed["data_share"], self.settings)
+            if self.data_bound:
+                self._say(self.data_bound)
         self.interval = Interval(self.progress.position)
         self.monitors.scalars(self.progress.step, {**values, **measured, "lr": rate, **speed})
 
@@ -170,23 +221,7 @@ class Trainer:
 
     def _save(self, epoch: int | str) -> None:
         self._refuse_nonsense(not_finite(self.meter.peek()) or broken_networks(self.model))
-        try:
-            if epoch == "latest":
-                state = capture(self.progress, self.stepper, self.averaged, self.schedule)
-                checkpoint.save_state(self.folder.path, state)
-                self.saved_step = self.progress.step
-            checkpoint.save_weights(self.folder.path, epoch, self._published())
-        except OSError as error:
-            self._cannot_save(error)
-
-    def _cannot_save(self, error: OSError) -> None:
-        problem = (
-            f"step {self.progress.step} could not be saved ({error.strerror or error}); "
-            f"what was saved at step {self.saved_step} is whole: free space on the disk"
-        )
-        if self.progress.step >= self.schedule.total_steps:
-            raise UserError(f"{problem}, then add --continue_train") from None
-        self.console.say(f"warning: {problem}; training goes on and will try again")
+        self.saves.save(self.progress.step, epoch, self._published(), self._state)
 
     def _refuse_nonsense(self, names: list[str]) -> None:
         if names:
@@ -194,9 +229,9 @@ class Trainer:
             raise UserError(
                 f"{', '.join(names)}: not a finite number at or before step {step}; "
                 + (
-                    f"the checkpoint of step {self.saved_step} is kept: {remedy}, then add "
+                    f"the checkpoint of step {self.saves.step} is kept: {remedy}, then add "
                     "--continue_train"
-                    if self.saved_step
+                    if self.saves.step
                     else f"nothing was saved yet: {remedy} and at weights and --init_gain, then "
                     "begin again"
                 )
@@ -207,26 +242,24 @@ class Trainer:
             self.broken.add(path)
             self.console.say(f"warning: skipped {path} ({why})")
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Generator[Batch]:
+        images, domains = self.images, (self.domain_A, self.domain_B)
+        images.decoded = decode_once(domains, images.prepare, self.settings, say=self.console.say)
         return stream(
-            self.images,
-            batch_size=self.settings.batch_size,
+            images,
+            batch_size=self.settings.images_per_step,
             start=self.progress.position,
             num_threads=self.settings.num_threads,
-            pin_memory=self.device.type == "cuda",
+            device=self.device,
         )
 
     def _introduce(self) -> None:
-        say = self.console.say
-        for name, domain in (("A", self.domain_A), ("B", self.domain_B)):
-            say(domain.describe(name))
-            for complaint in domain.complaints():
-                say(f"  warning: {complaint}")
-        if warning := size_warning(self.domain_A, self.domain_B, scale=self.settings.scale):
-            say(f"warning: {warning}")
-        if self.schedule.evaluate_every and not can_compare(self.settings):
-            say("warning: without testA and testB nothing is measured, whatever --evaluate_every")
-        say(device_line(self.device, self.settings))
+        say, measured_every = self.console.say, self.schedule.evaluate_every
+        for line in introduction(
+            self.settings, self.domain_A, self.domain_B, evaluate_every=measured_every
+        ):
+            say(line)
+        say(device_line(self.device, self.settings, self.speed))
         if self.folder.moved_to is not None:
             say(f"the earlier run of this name is now {self.folder.moved_to}")
         if self.settings.continue_train:
@@ -235,33 +268,12 @@ class Trainer:
         else:
             say(f"{self.folder.path}: {self.schedule.total_steps} steps")
 
-    def _monitors(self) -> Iterator[Monitor]:
-        settings, say = self.settings, self.console.say
-        yield Files(
-            self.folder.path,
-            title=f"{settings.name} ({settings.preset})",
-            steps_per_epoch=self.schedule.steps_per_epoch,
-            say=say,
-        )
-        if settings.monitor == "visdom" and settings.display_id:
-            # Imported here: a run without the page needs no Visdom.
-            from cyclegan.monitor.visdom import VisdomMonitor
-
-            yield VisdomMonitor(
-                env=str(settings.name),
-                server=settings.display_server,
-                port=settings.display_port,
-                env_dir=self.folder.path / "visdom",
-                history=read_metrics(self.folder.path),
-                say=say,
-            )
-
     def _stopped(self, signal: int) -> int:
         """Saves, says how to go on, and gives the exit status that shells expect of a signal."""
         self._save("latest")
-        if self.saved_step == self.progress.step:
+        if self.saves.step == self.progress.step:
             command = command_to_continue(self.settings)
-            self.console.say(f"stopped and saved at step {self.saved_step}; go on with: {command}")
+            self.console.say(f"stopped and saved at step {self.saves.step}; go on with: {command}")
         return 128 + signal
 
     def _compare(self) -> Comparison | None:
@@ -281,6 +293,7 @@ class Trainer:
             checkpoint.write_atomically(
                 path / "evaluation.json", lambda file: file.write(text.encode())
             )
+        say(memory_line(self.device))
         say(f"done: weights, previews and curves are in {path} (open {path / 'index.html'})")
         say(f"translate with: python test.py --name {self.settings.name} --input FOLDER")
         return 0

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from cyclegan.data.folders import domain_folder, find_images, stems
 from cyclegan.errors import UserError
 from cyclegan.settings import Direction, TrainSettings, TranslateSettings
 from cyclegan.translate.files import Job, find_jobs, translate_files, unfinished
+from cyclegan.translate.plan import Plan
 from cyclegan.translate.translator import Translator
 
 
@@ -24,6 +26,7 @@ class Translation:
             raise UserError("give --name of a run, or --weights FILE.pth")
         self.settings = settings
         self.console = Console(highlight=False, soft_wrap=True)
+        self.plan = Plan(settings, say=self._say)
         self.failed: dict[Path, str] = {}
         self.written = self.skipped = 0
         self.where = Path()
@@ -31,6 +34,7 @@ class Translation:
     def run(self) -> int:
         # Some generators draw noise: the same command is to write the same images.
         torch.manual_seed(0)
+        self.plan.prepare_torch()
         if self.settings.input is not None:
             self._translate_input(self.settings.input)
         else:
@@ -89,7 +93,7 @@ class Translation:
         results = translate_files(
             translator.batch if translator else list,
             left,
-            batch_size=self.settings.batch_size,
+            batch_size=partial(self.plan.batch_sizes, translator) if translator else 1,
             num_threads=self.settings.num_threads,
         )
         title = "translating" if translator else "copying"
@@ -115,6 +119,7 @@ class Translation:
             epoch=settings.epoch,
             device=settings.device,
             trusted=settings.trust_imports,
+            speed=self.plan.speed,
         )
 
     def _run(self) -> TrainSettings:
@@ -129,13 +134,13 @@ class Translation:
         name = "-".join(filter(None, [self.settings.name, weights.stem if weights else None]))
         return self.settings.results_dir / name / f"test_{self.settings.epoch}"
 
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False)
+
     def _summary(self) -> int:
         """What was written where and, last, what was not; 1 where anything failed."""
         skipped = f", {self.skipped} were there already (--overwrite makes them anew)"
-        self.console.print(
-            f"{self.written} images written to {self.where}{skipped if self.skipped else ''}",
-            markup=False,
-        )
+        self._say(f"{self.written} images written to {self.where}{skipped if self.skipped else ''}")
         for path, problem in self.failed.items():
             sys.stderr.write(f"not translated: {path} ({problem})\n")
         return 1 if self.failed else 0

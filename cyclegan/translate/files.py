@@ -1,9 +1,10 @@
 """Whole folders through a translator: an iterable of results that any command can show."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import torch
@@ -12,8 +13,11 @@ from PIL import Image
 from cyclegan.data.folders import find_images
 from cyclegan.data.images import SUFFIXES, UnreadableImage, image_size, read_image, save_image
 from cyclegan.errors import UserError
+from cyclegan.translate.compiled import Size
 
 Translate = Callable[[Sequence[Image.Image]], list[Image.Image]]
+# How many images of each size (width, height) go at once, of so many that there are.
+BatchSizes = Callable[[Mapping[Size, int]], Mapping[Size, int]]
 
 
 @dataclass(frozen=True)
@@ -71,51 +75,81 @@ def translate_files(
     translate: Translate,
     jobs: Sequence[Job],
     *,
-    batch_size: int,
+    batch_size: int | BatchSizes,
     num_threads: int,
 ) -> Iterator[Result]:
     """Puts every job through `translate` (a Translator's `batch`), images of one size together,
-    and gives each result as it is written.
+    and gives each result once it is written, in the order of translation.
 
-    Reading and writing run on threads beside the translation. A file that cannot be read, or an
-    image that is too large for the memory, is a result with a problem; a target that cannot be
-    written raises OSError.
+    Reading and writing run on threads beside the translation, which is never more than a batch,
+    or an image for each thread, ahead of what is written. A file that cannot be read, or an image
+    that is too large for the memory, is a result with a problem; a target that cannot be written
+    raises OSError.
     """
-    with ThreadPoolExecutor(max(1, num_threads)) as pool:
-        sized = zip(jobs, pool.map(_size, jobs), strict=True)
-        groups = sorted(sized, key=lambda pair: str(pair[1]))
-        batches = chain.from_iterable(
-            _chunks([job for job, _ in group], batch_size)
-            for _, group in groupby(groups, key=lambda pair: pair[1])
-        )
-        for batch, images in _ahead(pool, batches):
-            for pairs in _same_size(zip(batch, images, strict=True)):
-                yield from _translate(translate, pairs, pool)
-
-
-def _translate(
-    translate: Translate, pairs: Sequence[tuple[Job, Image.Image | str]], pool: ThreadPoolExecutor
-) -> Iterator[Result]:
-    """Jobs with their images, all of one size, or with the reasons why they could not be read."""
-    images = [image for _, image in pairs if isinstance(image, Image.Image)]
-    if not images:
-        yield from (Result(job, str(problem)) for job, problem in pairs)
-        return
+    num_threads = bound = max(1, num_threads)
+    unwritten: deque[tuple[Result, Future[None] | None]] = deque()
+    pool = ThreadPoolExecutor(num_threads)
     try:
-        fakes = translate(images)
+        batches = _batches(jobs, list(pool.map(_size, jobs)), batch_size)
+        for batch, images in _ahead(pool, batches, images=num_threads):
+            for pairs in _same_size(zip(batch, images, strict=True)):
+                bound = max(bound, len(pairs))
+                while len(unwritten) > bound or _first_is_done(unwritten):
+                    yield _finish(*unwritten.popleft())
+                unwritten.extend(_translated(translate, pairs, pool))
+        while unwritten:
+            yield _finish(*unwritten.popleft())
+    finally:
+        # After an error or Ctrl-C what is being written is finished, and nothing begun any more.
+        pool.shutdown(cancel_futures=True)
+
+
+def _translated(
+    translate: Translate, pairs: Sequence[tuple[Job, Image.Image | str]], pool: ThreadPoolExecutor
+) -> Iterator[tuple[Result, Future[None] | None]]:
+    """Jobs with their images, all of one size, or with the reasons why they could not be read; to
+    results, with the writing that each waits for.
+    """
+    images = [image for _, image in pairs if isinstance(image, Image.Image)]
+    fakes: Sequence[Image.Image | str] = (
+        _within_memory(translate, images) if images else [str(problem) for _, problem in pairs]
+    )
+    for (job, _), fake in zip(pairs, fakes, strict=True):
+        if isinstance(fake, str):
+            yield Result(job, fake), None
+        else:
+            yield Result(job), pool.submit(save_image, fake, job.target)
+
+
+def _within_memory(
+    translate: Translate, images: Sequence[Image.Image]
+) -> Sequence[Image.Image | str]:
+    """Translated together, or else by halves; a problem for an image that alone is too large."""
+    try:
+        return translate(images)
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        torch.cuda.empty_cache()
-        yield from (Result(job, _too_large(images[0])) for job, _ in pairs)
-        return
-    jobs = [job for job, _ in pairs]
-    written = [
-        pool.submit(save_image, fake, job.target) for job, fake in zip(jobs, fakes, strict=True)
-    ]
-    for job, writing in zip(jobs, written, strict=True):
+    # Past the handler: the error's frames hold memory.
+    torch.cuda.empty_cache()
+    if len(images) == 1:
+        return [_too_large(images[0])]
+    half = len(images) // 2
+    parts = (images[:half], images[half:])
+    return [fake for part in parts for fake in _within_memory(translate, part)]
+
+
+def _first_is_done(unwritten: Sequence[tuple[Result, Future[None] | None]]) -> bool:
+    if not unwritten:
+        return False
+    writing = unwritten[0][1]
+    return writing is None or writing.done()
+
+
+def _finish(result: Result, writing: Future[None] | None) -> Result:
+    if writing is not None:
         writing.result()
-        yield Result(job)
+    return result
 
 
 def _time(path: Path) -> float:
@@ -126,18 +160,33 @@ def _time(path: Path) -> float:
         return 0.0
 
 
+def _batches(
+    jobs: Sequence[Job], sizes: Sequence[Size | None], batch_size: int | BatchSizes
+) -> Iterator[list[Job]]:
+    """Jobs of one size together; those whose size nobody knows, one by one."""
+    counts = Counter(size for size in sizes if size)
+    at_once = (
+        dict.fromkeys(counts, batch_size) if isinstance(batch_size, int) else batch_size(counts)
+    )
+    pairs = sorted(zip(jobs, sizes, strict=True), key=lambda pair: str(pair[1]))
+    for size, group in groupby(pairs, key=lambda pair: pair[1]):
+        yield from _chunks([job for job, _ in group], at_once[size] if size else 1)
+
+
 def _ahead(
-    pool: ThreadPoolExecutor, batches: Iterable[list[Job]]
+    pool: ThreadPoolExecutor, batches: Iterable[list[Job]], *, images: int
 ) -> Iterator[tuple[list[Job], list[Image.Image | str]]]:
-    """Each batch with its images, the next batch being read meanwhile."""
-    waiting: list[tuple[list[Job], list[Future[Image.Image | str]]]] = []
+    """Each batch with its images, the next one, and at least so many images, being read
+    meanwhile.
+    """
+    waiting: deque[tuple[list[Job], list[Future[Image.Image | str]]]] = deque()
     for batch in batches:
         waiting.append((batch, [pool.submit(_read, job) for job in batch]))
-        if len(waiting) > 1:
-            jobs, images = waiting.pop(0)
-            yield jobs, [image.result() for image in images]
-    for jobs, images in waiting:
-        yield jobs, [image.result() for image in images]
+        if sum(len(jobs) for jobs, _ in waiting) - len(waiting[0][0]) >= images:
+            jobs, reading = waiting.popleft()
+            yield jobs, [image.result() for image in reading]
+    for jobs, reading in waiting:
+        yield jobs, [image.result() for image in reading]
 
 
 def _read(job: Job) -> Image.Image | str:
@@ -147,7 +196,7 @@ def _read(job: Job) -> Image.Image | str:
         return str(error)
 
 
-def _size(job: Job) -> tuple[int, int] | None:
+def _size(job: Job) -> Size | None:
     try:
         return image_size(job.source)
     except UnreadableImage:
@@ -173,7 +222,7 @@ def _chunks(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
 
 
 def _too_large(image: Image.Image) -> str:
-    remedy = "use a smaller --batch_size, a smaller image, or --device cpu"
+    remedy = "use a smaller image, or --device cpu"
     return f"{image.width}x{image.height} px do not fit into memory: {remedy}"
 
 

@@ -1,21 +1,24 @@
 """A checkpoint as a callable: images in, images of the same size (times its scale) out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from cyclegan import checkpoint, spec
 from cyclegan.command_line import run_settings
-from cyclegan.data.images import read_image, to_image, to_rgb, to_tensor
+from cyclegan.data.images import from_levels, read_image, to_levels, to_rgb
+from cyclegan.hardware import resolve_device
 from cyclegan.networks import GENERATORS
 from cyclegan.networks.build import build_generator
 from cyclegan.networks.infer import generator_expression
+from cyclegan.networks.running import PLAIN, Running, Speed
 from cyclegan.presets import SETTINGS_FILE
-from cyclegan.settings import Direction, resolve_device
+from cyclegan.settings import Direction
+from cyclegan.translate.compiled import Compiled, Say, Size
 
 # Reflected borders inside the networks need a few pixels at their narrowest layer.
 _SMALLEST_SIDE = 16
@@ -30,8 +33,21 @@ class Translator:
         Translator.load("checkpoints/lr2hr")(Image.open("photo.jpg")).save("better.png")
     """
 
-    def __init__(self, generator: nn.Module, *, device: torch.device, made: float = 0.0) -> None:
+    def __init__(
+        self,
+        generator: nn.Module,
+        *,
+        device: torch.device,
+        made: float = 0.0,
+        speed: Speed = PLAIN,
+    ) -> None:
+        """With any `speed` but PLAIN the generator is the translator's own from here on: its
+        weights may change their memory format.
+        """
         self.generator = generator.to(device)
+        # A network in training is called as it is: `Running` sets what training has set for itself.
+        self.running = generator if speed == PLAIN else Running(generator, speed)
+        self.compiled: Compiled | None = None
         self.device = device
         # When the weights were written, in seconds of the epoch; 0 where they come from no file.
         self.made = made
@@ -49,6 +65,7 @@ class Translator:
         epoch: str | int = "latest",
         device: str = "auto",
         trusted: bool = False,
+        speed: Speed = PLAIN,
     ) -> "Translator":
         """From a run's folder, or from one generator's .pth file.
 
@@ -57,14 +74,14 @@ class Translator:
         """
         path = Path(source).expanduser()
         if not path.is_dir():
-            return cls._load_file(path, device=device, trusted=trusted)
+            return cls._load_file(path, device=device, trusted=trusted, speed=speed)
         name = "G_AB" if direction == "AtoB" else "G_BA"
         weights = checkpoint.weights_path(path, epoch, name)
         generator = build_generator(run_settings(path), name, trusted=trusted)
-        return cls._with(generator, weights, device=device)
+        return cls._with(generator, weights, device=device, speed=speed)
 
     @classmethod
-    def _load_file(cls, path: Path, *, device: str, trusted: bool) -> "Translator":
+    def _load_file(cls, path: Path, *, device: str, trusted: bool, speed: Speed) -> "Translator":
         beside = path.parent / SETTINGS_FILE
         names = {f"net_{classic}.pth": name for name, classic in checkpoint.CLASSIC_NAMES.items()}
         name = names.get(path.name.partition("_")[2], "")
@@ -75,12 +92,15 @@ class Translator:
             generator = spec.build(
                 spec.parse_one(text, slot="generator"), GENERATORS, slot="generator"
             )
-        return cls._with(generator, path, device=device)
+        return cls._with(generator, path, device=device, speed=speed)
 
     @classmethod
-    def _with(cls, generator: nn.Module, weights: Path, *, device: str) -> "Translator":
+    def _with(
+        cls, generator: nn.Module, weights: Path, *, device: str, speed: Speed
+    ) -> "Translator":
         checkpoint.fit_weights(generator, checkpoint.load_weights(weights), source=weights)
-        return cls(generator, device=resolve_device(device), made=weights.stat().st_mtime)
+        made = weights.stat().st_mtime
+        return cls(generator, device=resolve_device(device), made=made, speed=speed)
 
     def __call__(self, image: Image.Image | str | Path) -> Image.Image:
         """One image, or the path of one, to its translation of the same size."""
@@ -88,32 +108,45 @@ class Translator:
             image = read_image(Path(image))
         return self.batch([to_rgb(image)])[0]
 
+    def compile(self, sizes: Mapping[Size, int], speed: Speed, *, say: Say) -> None:
+        """Images of these sizes (width, height) will pass in batches of so many, and go through
+        the network as `speed` has it compiled. Where it cannot be, `say` gets one line of it.
+        """
+        self.compiled = Compiled(Running(self.generator, speed), sizes, say=say)
+
     def batch(self, images: Sequence[Image.Image]) -> list[Image.Image]:
         """RGB images of one size, translated together."""
-        stacked = torch.stack([to_tensor(image) for image in images])
-        return [to_image(image) for image in self.tensor(stacked)]
+        # Few bytes go to the device and come back: what an image is inside is made there.
+        levels = np.stack([np.asarray(image, dtype=np.uint8) for image in images])
+        return [Image.fromarray(image) for image in self._levels(levels, images[0].size)]
 
     @torch.inference_mode()
-    def tensor(self, images: Tensor) -> Tensor:
-        """N x 3 x H x W in [-1, 1], on any device, to the same shape times `scale` on the CPU."""
-        height, width = (-(-side * self.scale // self.shrink) for side in images.shape[-2:])
+    def _levels(self, levels: np.ndarray, size: Size) -> np.ndarray:
+        """N x H x W x 3 of 8 bits, in and out."""
+        width, height = (-(-side * self.scale // self.shrink) for side in size)
+        padded = torch.from_numpy(self._pad(levels))
+        if self.device.type == "cuda":
+            padded = padded.pin_memory()
+        inside = from_levels(padded.to(self.device, non_blocking=True)).contiguous()
         was_training = self.generator.training
         self.generator.eval()
         try:
-            padded = self._pad(images).to(self.device)
-            translated: Tensor = self.generator(padded)
+            if self.compiled is not None and size in self.compiled.sizes:
+                translated = self.compiled(inside, size, otherwise=self.running)
+            else:
+                translated = self.running(inside)
         finally:
             self.generator.train(was_training)
-        return translated[..., :height, :width].float().cpu()
+        fakes: np.ndarray = to_levels(translated[..., :height, :width]).contiguous().cpu().numpy()
+        return fakes
 
-    def _pad(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
+    def _pad(self, levels: np.ndarray) -> np.ndarray:
+        height, width = levels.shape[1:3]
         down, right = (self._padded(side) - side for side in (height, width))
         if not down and not right:
-            return images
+            return levels
         # NumPy reflects as often as needed, where torch refuses to pad by more than the image.
-        borders = ((0, 0), (0, 0), (0, down), (0, right))
-        return torch.from_numpy(np.pad(images.cpu().numpy(), borders, mode="reflect"))
+        return np.pad(levels, ((0, 0), (0, down), (0, right), (0, 0)), mode="reflect")
 
     def _padded(self, side: int) -> int:
         return -(-max(side, self.smallest) // self.multiple) * self.multiple

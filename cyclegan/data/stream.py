@@ -1,0 +1,228 @@
+"""Batches on the device, made ahead of the step that needs them."""
+
+import signal
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Event, Thread
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cyclegan.data.images import from_levels, from_levels_here
+from cyclegan.data.unpaired import Positions, Sample, UnpairedImages
+from cyclegan.errors import UserError
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N x 3 x H x W of either domain in [-1, 1], and the files that turned out to be broken."""
+
+    real_A: Tensor
+    real_B: Tensor
+    broken: dict[Path, str]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A batch before the device: N x H x W x 3 uint8, and the indices of those to be mirrored."""
+
+    levels_A: Tensor
+    levels_B: Tensor
+    mirrored_A: Tensor
+    mirrored_B: Tensor
+    broken: dict[Path, str]
+
+
+def stream(
+    images: UnpairedImages,
+    *,
+    batch_size: int,
+    start: int,
+    num_threads: int,
+    device: torch.device,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Generator[Batch]:
+    """Batches on `device` from position `start` on, without end; to be closed by who asks.
+
+    Of decoded images they are made by one thread, else by `num_threads` processes (0: by none but
+    this one, when they are asked for). Every way gives the same numbers.
+    """
+    positions = Positions(images.epoch_length, batch_size=batch_size, start=start)
+    ready = partial(_transfer, device=device, memory_format=memory_format)
+    if images.decoded is None:
+        made = _by_processes(images, positions, num_threads)
+    else:
+        made = (collate([images[position] for position in batch]) for batch in positions)
+        if device.type == "cpu":
+            # Nothing is left for the step's own thread to do.
+            return ahead(map(ready, made))
+        made = ahead(made)
+    if device.type == "cuda":
+        return _on_side_stream(made, device, ready)
+    return (ready(levels) for levels in made)
+
+
+def collate(samples: Sequence[Sample]) -> Levels:
+    """One copy of each crop, into the batch."""
+    return Levels(
+        torch.from_numpy(np.stack([sample.levels_A for sample in samples])),
+        torch.from_numpy(np.stack([sample.levels_B for sample in samples])),
+        torch.tensor([i for i, sample in enumerate(samples) if sample.mirrored_A]).long(),
+        torch.tensor([i for i, sample in enumerate(samples) if sample.mirrored_B]).long(),
+        {path: why for sample in samples for path, why in sample.broken.items()},
+    )
+
+
+def ahead(items: Iterable[Item], *, depth: int = 2) -> Generator[Item]:
+    """The same items, up to `depth` of them made by a thread before they are asked for.
+
+    What the thread raises is raised here, in its turn. It ends when this iterator is closed or
+    dropped, at the latest after the item it is at.
+    """
+    queue: Queue[Item | _Last] = Queue(depth)
+    closed = Event()
+
+    def work() -> None:
+        last = _Last()
+        try:
+            for item in items:
+                queue.put(item)
+                if closed.is_set():
+                    return
+        except BaseException as error:
+            last.error = error
+        queue.put(last)
+
+    # A daemon: a program that ends while the queue is full does not wait for anyone to empty it.
+    thread = Thread(target=work, name="batches", daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := queue.get(), _Last):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        closed.set()
+        _empty(queue)
+        # A thread that still computes when the interpreter ends would bring the program down.
+        thread.join()
+
+
+@dataclass
+class _Last:
+    """Comes after the last item, with what ended them."""
+
+    error: BaseException | None = None
+
+
+def _empty(queue: Queue[Item]) -> None:
+    """Makes room, so that nobody is left waiting to put something in."""
+    try:
+        while True:
+            queue.get_nowait()
+    except Empty:
+        return
+
+
+def _by_processes(
+    images: UnpairedImages, positions: Positions, num_threads: int
+) -> Iterator[Levels]:
+    loader: DataLoader[Sample] = DataLoader(
+        images,
+        batch_sampler=positions,
+        num_workers=num_threads,
+        collate_fn=collate,
+        persistent_workers=num_threads > 0,
+        # Base seeds of workers come from here, not from the generator that the networks draw on.
+        generator=torch.Generator(),
+        worker_init_fn=_leave_signals if num_threads else None,
+    )
+    # The processes start here, not when the first batch is asked for.
+    return _one_line(iter(loader))
+
+
+def _one_line(batches: Iterator[Levels]) -> Iterator[Levels]:
+    """The same batches; a user's mistake comes from a worker without the worker's traceback."""
+    try:
+        yield from batches
+    except UserError as error:
+        raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
+
+
+def _leave_signals(_: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the one that trains decides what to do.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _on_side_stream(
+    made: Iterator[Levels], device: torch.device, ready: Callable[[Levels], Batch]
+) -> Generator[Batch]:
+    """Copies and converts on a CUDA stream of its own, one batch ahead of the step's stream."""
+    side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    before: tuple[Batch, torch.cuda.Event] | None = None
+    for levels in made:
+        # Pinned here and not on the thread: a CUDA graph that is being captured meanwhile would
+        # not bear allocations of another thread's.
+        with torch.cuda.stream(side):
+            batch = ready(_pinned(levels))
+        launched = batch, side.record_event()
+        if before is not None:
+            yield _handed_over(*before)
+        before = launched
+    if before is not None:
+        yield _handed_over(*before)
+
+
+def _handed_over(batch: Batch, arrived: torch.cuda.Event) -> Batch:
+    """The batch for the stream that its consumer computes on."""
+    current = torch.cuda.current_stream(batch.real_A.device)
+    current.wait_event(arrived)
+    for images in (batch.real_A, batch.real_B):
+        # Else their memory, which belongs to the side stream, would be taken for the next batch
+        # as soon as Python drops them, while the step's kernels still read it.
+        images.record_stream(current)
+    return batch
+
+
+def _pinned(levels: Levels) -> Levels:
+    """In memory from which a copy to the device runs beside this program."""
+
+    def pin(tensor: Tensor) -> Tensor:
+        # An empty tensor has nothing to pin.
+        return tensor.pin_memory() if len(tensor) else tensor
+
+    return Levels(
+        pin(levels.levels_A),
+        pin(levels.levels_B),
+        pin(levels.mirrored_A),
+        pin(levels.mirrored_B),
+        levels.broken,
+    )
+
+
+def _transfer(levels: Levels, device: torch.device, memory_format: torch.memory_format) -> Batch:
+    """On the device as the networks want it; on CUDA without waiting for the copy."""
+    behind = device.type == "cuda"
+
+    def images(levels: Tensor, mirrored: Tensor) -> Tensor:
+        if device.type == "cpu":
+            return from_levels_here(levels, mirrored, memory_format=memory_format)
+        levels = levels.to(device, non_blocking=behind)
+        if len(mirrored):
+            mirrored = mirrored.to(device, non_blocking=behind)
+            levels = levels.index_put((mirrored,), levels.index_select(0, mirrored).flip(2))
+        return from_levels(levels, memory_format=memory_format)
+
+    return Batch(
+        images(levels.levels_A, levels.mirrored_A),
+        images(levels.levels_B, levels.mirrored_B),
+        levels.broken,
+    )

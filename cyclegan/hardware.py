@@ -1,0 +1,126 @@
+"""What the machine at hand has: the only place that asks."""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from cyclegan.errors import UserError
+
+Precision = Literal["bf16", "fp16", "tf32", "fp32"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that a --device value means on this machine; raises UserError if it has none."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise UserError(f"--device {name}: {found} CUDA devices found; use --device auto or cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("--device mps: not available here; use --device auto or cpu")
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> Precision:
+    """What a --precision value means on a device; raises UserError for what it does not have.
+
+    auto is bf16 where the device computes in it, else tf32 or fp32: fp16, whose range is small,
+    is only taken where it is asked for.
+    """
+    if name == "auto":
+        if has_bf16(device):
+            return "bf16"
+        return "tf32" if _has_tf32(device) else "fp32"
+    if name == "tf32" and not _has_tf32(device):
+        raise UserError(f"--precision tf32: {device} has none; use --precision fp32")
+    if name == "fp16" and device.type == "mps":
+        raise UserError("--precision fp16 is not offered on mps; use --precision fp32")
+    precisions: dict[str, Precision] = {p: p for p in ("bf16", "fp16", "tf32", "fp32")}
+    return precisions[name]
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bf16: without them it is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    features = torch.cpu.get_capabilities()
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16"))
+
+
+def _has_tf32(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether float32 matrix products and convolutions on CUDA may be rounded to TF32."""
+    precision = "tf32" if allowed else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+
+
+def has_compiler(device: torch.device) -> bool:
+    """Whether torch.compile can work: Triton on CUDA, a C++ compiler elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (7, 0) and bool(
+            importlib.util.find_spec("triton")
+        )
+    return device.type == "cpu" and any(map(shutil.which, ("g++", "clang++", "c++")))
+
+
+def check_compiler(asked: str, device: torch.device) -> None:
+    """Raises UserError where compiling is asked for and cannot be."""
+    if asked in ("default", "max") and not has_compiler(device):
+        needs = "Triton" if device.type == "cuda" else "a C++ compiler, such as g++"
+        raise UserError(f"--compile {asked} needs {needs}: use --compile off")
+
+
+def keep_what_is_compiled() -> None:
+    """Has torch.compile find in a later run what it made in this one."""
+    # The default is a folder of temporary files, which a restart of the machine empties.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "cyclegan" / "compiled"))
+
+
+def ram_free() -> int:
+    """Bytes of memory that this process may still take; a guess where the system does not say."""
+    free = [_available(), _container_left()]
+    return min([amount for amount in free if amount is not None], default=4 * 10**9)
+
+
+def disk_free(folder: Path) -> int:
+    """Bytes that may still be written below a folder, which need not be there yet; 0 if none."""
+    there = next((place for place in (folder, *folder.parents) if place.is_dir()), folder)
+    try:
+        return shutil.disk_usage(there).free if os.access(there, os.W_OK) else 0
+    except OSError:
+        return 0
+
+
+def _available() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+        # Not Linux: half of the whole, as what is free counts no memory that files are kept in.
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _container_left() -> int | None:
+    """What a container's limit leaves, where there is one."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (group / "memory.max").read_text(), (group / "memory.current").read_text()
+        return max(0, int(limit) - int(used))
+    except (OSError, ValueError):
+        return None
