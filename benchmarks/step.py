@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cyclegan.hardware import resolve_device
+from cyclegan.networks.narrow import NarrowConv
 from cyclegan.networks.running import PLAIN, Speed
 from cyclegan.networks.winograd import Conv3x3
 from cyclegan.settings import TrainSettings, check
@@ -43,8 +44,8 @@ def main() -> None:
     variants = {"plain": _plain(images, device), "ours": _ours(settings, speed, images)}
     names = {"ours": "everything on"}
     if options.ablation:
-        for name, (changed, winograd) in _ablation(speed, device).items():
-            variants[name] = _ours(settings, changed, images, winograd=winograd)
+        for name, (changed, ours) in _ablation(speed, device).items():
+            variants[name] = _ours(settings, changed, images, ours=ours)
             names[name] = name
     # The first steps compile, choose kernels and record.
     warmup = 5 if speed.graph else 1
@@ -70,7 +71,8 @@ def main() -> None:
         print(
             f"{names.get(name, name):28}{row['ms']:10.1f}{row['ratio']:8.2f}"
             f"{row['images_per_second']:10.1f}{row['tflops']:9.3f}{row['share_of_peak']:9.0%}"
-            f"{row['launches']:10}{row['peak_gb']:7.2f}"
+            f"{row['launches']:10}{row['peak_gb'] or float('nan'):7.2f}",
+            flush=True,
         )
     report(figures, device, out=options.out)
 
@@ -133,14 +135,16 @@ def _plain(images: tuple[Tensor, Tensor], device: torch.device) -> Step:
 
 
 def _ours(
-    settings: TrainSettings, speed: Speed, images: tuple[Tensor, Tensor], *, winograd: bool = True
+    settings: TrainSettings, speed: Speed, images: tuple[Tensor, Tensor], *, ours: bool = True
 ) -> Step:
     torch.manual_seed(0)
     # Tensors cannot be told from another's: every variant has networks of its own.
     model = build_model(settings).to(images[0].device)
     for module in model.modules():
         if isinstance(module, Conv3x3):
-            module.winograd = winograd
+            module.winograd = ours
+        if isinstance(module, NarrowConv):
+            module.by_rows = ours
     stepper = Stepper(model, settings, speed=speed)
     return lambda: stepper.step(*images)
 
@@ -161,8 +165,7 @@ def _ablation(speed: Speed, device: torch.device) -> dict[str, tuple[Speed, bool
         if changed != speed:
             variants[name] = (changed, True)
     if device.type == "cpu" and speed.precision == "fp32":
-        variants["direct convolutions"] = (speed, False)
-    variants["all of them off"] = (PLAIN, False)
+        variants["torch's convolutions"] = (speed, False)
     variants["all of them off"] = (dataclasses.replace(PLAIN, joined=False), False)
     return variants
 
@@ -207,7 +210,7 @@ def _row(
         "tflops": round(flops / seconds / 1e12, 3),
         "share_of_peak": round(flops / seconds / peak, 3),
         "launches": _launches(step, device),
-        "peak_gb": round(_peak_memory(step, device) / 1e9, 2),
+        "peak_gb": _peak_memory(step, device),
     }
 
 
@@ -225,25 +228,16 @@ def _launches(step: Step, device: torch.device) -> int:
     return sum(name.startswith("aten::") for name in names)
 
 
-def _peak_memory(step: Step, device: torch.device) -> float:
-    """Bytes that a step adds to what is there before it, at most; on CUDA all that is in use."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        step()
-        synchronize(device)
-        return torch.cuda.max_memory_allocated(device)
-    with Path("/proc/self/clear_refs").open("w") as file:
-        file.write("5")
-    before = _resident("VmRSS")
+def _peak_memory(step: Step, device: torch.device) -> float | None:
+    """Gigabytes of GPU memory in use at once; all variants' networks are among them. On a CPU
+    nobody counts.
+    """
+    if device.type != "cuda":
+        return None
+    torch.cuda.reset_peak_memory_stats(device)
     step()
-    return _resident("VmHWM") - before
-
-
-def _resident(field: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return 1024 * float(line.split()[1])
-    raise LookupError(field)
+    synchronize(device)
+    return round(torch.cuda.max_memory_allocated(device) / 1e9, 2)
 
 
 def _options() -> argparse.Namespace:

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from cyclegan.checks import check_choice, check_count, check_flag
 from cyclegan.networks.layers import ENLARGEMENTS, Block, BlurPool, conv_bias, norm_layer
+from cyclegan.networks.narrow import NarrowConv
 from cyclegan.networks.winograd import Conv3x3
 
 
@@ -63,7 +64,7 @@ class ResnetGenerator(nn.Module):
         for _ in range(downs):
             layers += _up(channels, norm, upsample, antialias)
             channels //= 2
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(channels, 3, 7), nn.Tanh()]
+        layers += [nn.ReflectionPad2d(3), NarrowConv(channels, 3, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
         # A buffer, so that a weight file alone tells that the network was trained this way.
         self.register_buffer("residual_scale", ones(()) if residual else None)

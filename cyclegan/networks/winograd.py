@@ -1,6 +1,7 @@
 """3x3 convolution with fewer multiplications, for training on the CPU: Winograd's F(4x4, 3x3)."""
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import torch
@@ -35,9 +36,8 @@ A_T = (
 # cache and the allocator keeps their memory instead of giving it back to the system.
 BLOCK = 2_400_000
 
-# Below these the transforms cost what the multiplications save.
-LEAST_CHANNELS = 256
-LEAST_TILES = 256
+# Below these many channels, and tiles, the transforms cost what the multiplications save.
+LEAST = ((256, 64), (128, 256))
 
 
 def conv3x3(padded: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -69,17 +69,22 @@ class Conv3x3(nn.Conv2d):
 
 
 def pays(padded: Tensor, weight: Tensor) -> bool:
-    """Whether `conv3x3` is both allowed and faster: on the CPU, in float32, run as written
-    (neither compiled, traced nor under autocast), with enough channels and pixels.
+    """Whether `conv3x3` is both allowed and faster: with enough channels and pixels."""
+    if not runs_as_written(padded, weight):
+        return False
+    tiles = len(padded) * (padded.shape[2] - 2) * (padded.shape[3] - 2) // 16
+    return any(min(weight.shape[:2]) >= channels and tiles >= least for channels, least in LEAST)
+
+
+def runs_as_written(padded: Tensor, weight: Tensor) -> bool:
+    """Whether a convolution of these is up to us: on the CPU, in float32, neither compiled nor
+    traced nor under autocast.
     """
     if padded.ndim != 4 or padded.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
     if padded.dtype != torch.float32 or weight.dtype != torch.float32:
         return False
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
-        return False
-    tiles = len(padded) * (padded.shape[2] - 2) * (padded.shape[3] - 2) // 16
-    return min(weight.shape[:2]) >= LEAST_CHANNELS and tiles >= LEAST_TILES
+    return not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
 
 
 class _Winograd(torch.autograd.Function):
@@ -137,31 +142,33 @@ def _direct_gradients(
 
 
 def _blocks(images: Tensor, outputs: Tensor) -> Iterator[tuple[Tensor, Tensor, Any]]:
-    """Some rows of tiles at a time, r x columns x 6 x 6 x C, with their r x columns x 4 x 4 x O of
-    the outputs, and the index of what they cover in an image of two rows more.
+    """Some rows of tiles at a time, or some images where these are small: n x r x c x 6 x 6 x C,
+    with their n x r x c x 4 x 4 x O of the outputs, and the index of what they cover in images of
+    two rows more.
     """
-    columns = outputs.shape[2] // 4
-    room = BLOCK // (36 * columns * max(images.shape[3], outputs.shape[3]))
-    tile_rows = outputs.shape[1] // 4
-    for index in range(len(images)):
-        for first in range(0, tile_rows, max(room, 1)):
-            last = min(first + max(room, 1), tile_rows)
-            tiles = images[index, 4 * first : 4 * last + 2].unfold(0, 6, 4).unfold(1, 6, 4)
-            squares = _squares(outputs[index, 4 * first : 4 * last])
-            yield tiles.permute(0, 1, 3, 4, 2), squares, (index, slice(4 * first, 4 * last + 4))
+    tile_rows, columns = outputs.shape[1] // 4, outputs.shape[2] // 4
+    room = max(1, BLOCK // (36 * columns * max(images.shape[3], outputs.shape[3])))
+    num = max(1, room // tile_rows)
+    for index in range(0, len(images), num):
+        some = slice(index, index + num)
+        for first in range(0, tile_rows, room):
+            last = min(first + room, tile_rows)
+            tiles = images[some, 4 * first : 4 * last + 2].unfold(1, 6, 4).unfold(2, 6, 4)
+            squares = _squares(outputs[some, 4 * first : 4 * last])
+            yield tiles.permute(0, 1, 2, 4, 5, 3), squares, (some, slice(4 * first, 4 * last + 4))
 
 
-def _squares(image: Tensor) -> Tensor:
-    """H x W x C seen as H/4 x W/4 x 4 x 4 x C."""
-    height, width, channels = image.shape
-    steps = image.stride()
-    size, stride = (height // 4, width // 4, 4, 4, channels), (4 * steps[0], 4 * steps[1], *steps)
-    return image.as_strided(size, stride)
+def _squares(images: Tensor) -> Tensor:
+    """N x H x W x C seen as N x H/4 x W/4 x 4 x 4 x C."""
+    num, height, width, channels = images.shape
+    image, row, column, channel = images.stride()
+    size = (num, height // 4, width // 4, 4, 4, channels)
+    return images.as_strided(size, (image, 4 * row, 4 * column, row, column, channel))
 
 
 def _flat(tiles: Tensor) -> Tensor:
-    """Tiles of r x columns x h x w x C to T x hw x C."""
-    return tiles.reshape(tiles.shape[0] * tiles.shape[1], -1, tiles.shape[-1])
+    """Tiles of n x r x c x h x w x C to T x hw x C."""
+    return tiles.reshape(prod(tiles.shape[:3]), -1, tiles.shape[-1])
 
 
 def _transform(matrix: Tensor, tiles: Tensor) -> Tensor:
@@ -181,21 +188,20 @@ def _store(squares: Tensor, a_t: Tensor, sums: Tensor) -> None:
     if squares.stride(-1) == 1:
         squares.copy_(_transform(a_t, sums).view(squares.shape))
     else:
-        rows, columns, _, _, channels = squares.shape
         pixels = torch.bmm(sums.mT, a_t.T.expand(len(sums), -1, -1))
-        by_channel = squares.permute(0, 1, 4, 2, 3)
-        by_channel.copy_(pixels.view(rows, columns, channels, 4, 4))
+        by_channel = squares.permute(0, 1, 2, 5, 3, 4)
+        by_channel.copy_(pixels.view(by_channel.shape))
 
 
-def _add_tiles(image: Tensor, tiles: Tensor) -> None:
+def _add_tiles(images: Tensor, tiles: Tensor) -> None:
     """Adds T x 36 x C where the tiles came from; neighbours share two rows or columns."""
-    squares = _squares(image)
-    rows, columns = squares.shape[0] - 1, squares.shape[1] - 1
-    tiles = tiles.view(rows, columns, 6, 6, -1)
-    squares[:-1, :-1] += tiles[:, :, :4, :4]
-    squares[1:, :-1, :2] += tiles[:, :, 4:, :4]
-    squares[:-1, 1:, :, :2] += tiles[:, :, :4, 4:]
-    squares[1:, 1:, :2, :2] += tiles[:, :, 4:, 4:]
+    squares = _squares(images)
+    num, rows, columns = squares.shape[:3]
+    tiles = tiles.view(num, rows - 1, columns - 1, 6, 6, -1)
+    squares[:, :-1, :-1] += tiles[..., :4, :4, :]
+    squares[:, 1:, :-1, :2] += tiles[..., 4:, :4, :]
+    squares[:, :-1, 1:, :, :2] += tiles[..., :4, 4:, :]
+    squares[:, 1:, 1:, :2, :2] += tiles[..., 4:, 4:, :]
 
 
 def _transformed(weight: Tensor) -> Tensor:

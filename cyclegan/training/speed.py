@@ -40,6 +40,7 @@ def plan(settings: TrainSettings, device: torch.device, *, total_steps: int) -> 
 
 def prepare_torch(speed: Speed) -> None:
     """Sets what torch keeps for the whole process."""
+    hardware.keep_freed_memory()
     hardware.allow_tf32(speed.precision != "fp32")
     # Shapes are few: the fastest convolution for each is worth looking for.
     torch.backends.cudnn.benchmark = speed.graph or speed.precision in HALVES

@@ -42,6 +42,7 @@ class Plan:
 
     def prepare_torch(self) -> None:
         """Sets what torch keeps for the whole process."""
+        hardware.keep_freed_memory()
         hardware.allow_tf32(self.speed.precision != "fp32")
 
     def batch_sizes(self, translator: Translator, counts: Mapping[Size, int]) -> dict[Size, int]:
