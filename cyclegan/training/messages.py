@@ -8,7 +8,8 @@ import torch
 
 from cyclegan.data.folders import Domain, size_warning
 from cyclegan.evaluation.compare import can_compare
-from cyclegan.networks.running import Speed
+from cyclegan.hardware import has_bf16
+from cyclegan.networks.running import HALVES, Speed
 from cyclegan.settings import TrainSettings
 from cyclegan.training.speed import describe
 
@@ -20,15 +21,23 @@ BOUND_BY_DATA = 0.1
 
 
 def introduction(
-    settings: TrainSettings, domain_A: Domain, domain_B: Domain, *, evaluate_every: int
+    settings: TrainSettings,
+    domain_A: Domain,
+    domain_B: Domain,
+    device: torch.device,
+    *,
+    evaluate_every: int,
 ) -> Iterator[str]:
-    """The images that were found, and what is odd about them."""
+    """The images that were found, and what is odd about them or the options."""
     for name, domain in (("A", domain_A), ("B", domain_B)):
         yield domain.describe(name)
         for complaint in domain.complaints():
             yield f"  warning: {complaint}"
     if warning := size_warning(domain_A, domain_B, scale=settings.scale):
         yield f"warning: {warning}"
+    half = settings.precision in HALVES
+    if half and device.type == "cpu" and not has_bf16(device):
+        yield f"warning: --precision {settings.precision} is slow here: this CPU only imitates it"
     if evaluate_every and not can_compare(settings):
         yield "warning: without testA and testB nothing is measured, whatever --evaluate_every"
 

@@ -256,7 +256,7 @@ class Trainer:
     def _introduce(self) -> None:
         say, measured_every = self.console.say, self.schedule.evaluate_every
         for line in introduction(
-            self.settings, self.domain_A, self.domain_B, evaluate_every=measured_every
+            self.settings, self.domain_A, self.domain_B, self.device, evaluate_every=measured_every
         ):
             say(line)
         say(device_line(self.device, self.settings, self.speed))

@@ -34,8 +34,9 @@ class Plan:
         self.device = hardware.resolve_device(settings.device)
         precision = hardware.resolve_precision(settings.precision, self.device)
         self.half = precision in HALVES
-        # Tensor cores read channels last. On a CPU only compiled code makes up for the change.
-        last = self.half and self.device.type == "cuda"
+        # Tensor cores read channels last, as do a CPU's float32 convolutions on their way forward;
+        # in half precision on a CPU, only compiled code makes up for the change.
+        last = self.half == (self.device.type == "cuda") and self.device.type != "mps"
         self.speed = Speed(precision=precision, channels_last=last)
         self.able = hardware.has_compiler(self.device)
         hardware.check_compiler(settings.compile, self.device)
