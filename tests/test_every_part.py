@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cyclegan.hardware import has_compiler
 from cyclegan.losses import ADVERSARIAL_LOSSES, CONTRASTIVE_LOSSES, IMAGE_LOSSES, PENALTIES
 from cyclegan.networks import DIFFAUGMENTS, DISCRIMINATORS, GENERATORS
 from cyclegan.training.optim import OPTIMIZERS
@@ -173,3 +174,51 @@ def test_a_run_with_every_part_that_keeps_a_state_goes_on_bit_for_bit(train, tmp
         assert whole[part].keys() == resumed[part].keys()
         for key, value in whole[part].items():
             assert torch.equal(value, resumed[part][key]), key
+
+
+def losses(values):
+    times = ("images_per_second", "data_wait", "data_share")
+    return {name: value for name, value in values.items() if name not in times}
+
+
+def test_every_cache_and_number_of_workers_gives_the_same_run(train, tmp_path):
+    first, *others = (
+        train(steps=3, generator="resnet(blocks=1)", name=f"{cache}{workers}", **options)
+        for cache in ("off", "ram", "disk")
+        for workers in (0, 2)
+        for options in [{"cache": cache, "num_threads": workers, "cache_dir": tmp_path / "cache"}]
+    )
+    assert list((tmp_path / "cache").glob("*.images"))
+    for values in others:
+        assert losses(values) == losses(first)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_every_precision_trains_and_goes_on(precision, train, tmp_path):
+    full = train(generator="resnet(blocks=1)", name="full", steps=2, precision="fp32")
+    half = train(generator="resnet(blocks=1)", steps=2, precision=precision)
+    assert losses(half) == pytest.approx(losses(full), rel=0.1)
+    assert train(continue_train=None, steps=3)["step"] == 3
+    state = torch.load(tmp_path / "runs" / "run" / "state.pt", weights_only=True)
+    assert bool(state["scalers"]["optimizer_G"]) == (precision == "fp16")
+    assert {weight.dtype for weight in state["model"].values()} == {torch.float32}
+
+
+def test_less_memory_gives_the_same_run(train):
+    options = {"generator": "resnet(blocks=1)", "steps": 2}
+    whole = train(**options, name="whole", batch_size=4)
+    parts = train(**options, batch_size=2, accumulate=2, checkpoint_activations=None)
+    assert losses(parts) == pytest.approx(losses(whole), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_compiler(torch.device("cpu")), reason="no C++ compiler here")
+def test_a_compiled_run_gives_the_losses_of_an_uncompiled_one(train, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    options = {"generator": "resnet(blocks=1)", "steps": 2, "precision": "fp32"}
+    plain = train(**options, name="plain")
+    compiled = train(**options, compile="default")
+    assert losses(compiled) == pytest.approx(losses(plain), rel=1e-3)
+    said = capfd.readouterr().out
+    assert "the first step took" in said
+    assert "cannot be compiled" not in said

@@ -7,8 +7,12 @@ import torch
 from PIL import Image
 from running import TINY, train
 
+from cyclegan.losses.terms import Clock
+from cyclegan.networks.running import PLAIN, Speed
 from cyclegan.settings import TrainSettings, check
+from cyclegan.training.batch_size import with_batch_size
 from cyclegan.training.model import build_model
+from cyclegan.training.optim import scale_learning_rate
 from cyclegan.training.step import Stepper
 from cyclegan.translate import Translator
 
@@ -39,17 +43,23 @@ PARTS = [
 ]
 
 
-def losses(device: str, **options) -> list[dict[str, float]]:
+def losses(device: str, *, speed=PLAIN, count=4, **options) -> list[dict[str, float]]:
     settings = check(TrainSettings, {**SMALL, "pool_size": 2, **options})
     torch.manual_seed(0)
-    stepper = Stepper(build_model(settings).double().to(device), settings)
+    dtype = torch.float64 if speed.precision == "fp32" else torch.float32
+    said: list[str] = []
+    model = build_model(settings).to(device, dtype)
+    stepper = Stepper(model, settings, speed=speed, say=said.append)
     random = torch.Generator().manual_seed(1)
     steps = []
-    for _ in range(4):
-        real_A, real_B = torch.rand(2, 2, 3, 32, 32, generator=random, dtype=torch.float64) * 2 - 1
+    for step in range(count):
+        real_A, real_B = torch.rand(2, 2, 3, 32, 32, generator=random, dtype=dtype) * 2 - 1
         real_A = real_A[..., :: settings.scale, :: settings.scale]
-        values = stepper.step(real_A.to(device), real_B.to(device))
+        for optimizer in (stepper.optimizer_G, stepper.optimizer_D):
+            scale_learning_rate(optimizer, 1 - step / count)
+        values = stepper.step(real_A.to(device), real_B.to(device), Clock(step, step / count))
         steps.append({name: float(value) for name, value in values.items()})
+    assert not said
     return steps
 
 
@@ -74,6 +84,50 @@ def test_random_parts_draw_on_the_gpu(options):
     assert [sorted(step) for step in first] == [sorted(step) for step in again]
     for step, same in zip(first, again, strict=True):
         assert step == pytest.approx(same, rel=1e-6)
+
+
+# What is drawn while recording must be drawn anew at every replay; here nothing is.
+@pytest.mark.parametrize(
+    "options", [{}, {"penalty": "1*r1(every=3)", "clip_grad": 0.5}, {"accumulate": 2}], ids=str
+)
+@pytest.mark.parametrize("compile", ["off", "default"])
+def test_recorded_steps_give_the_losses_of_those_that_run_as_they_are(compile, options):
+    speed = Speed(graph=True, fused=True, compile=compile)
+    recorded = losses("cuda", speed=speed, count=12, **options)
+    for mine, its in zip(recorded, losses("cuda", count=12, **options), strict=True):
+        assert mine == pytest.approx(its, rel=1e-6)
+
+
+def test_a_step_with_all_that_saves_time_stays_near_the_plain_one():
+    speed = Speed("bf16", channels_last=True, compile="default", fused=True, graph=True)
+    fast, plain = losses("cuda", speed=speed, count=8), losses("cuda", count=8)
+    for mine, its in zip(fast, plain, strict=True):
+        assert mine == pytest.approx(its, rel=0.1, abs=0.02)
+
+
+@pytest.mark.parametrize(("side", "most"), [(256, 3e9), (512, 10e9)])
+def test_a_classic_step_in_bf16_fits_a_small_gpu(side, most):
+    values = {"dataroot": "x", "name": "x", "load_size": side, "crop_size": side}
+    settings = check(TrainSettings, values)
+    torch.manual_seed(0)
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    speed = Speed("bf16", channels_last=True, fused=True)
+    stepper = Stepper(build_model(settings).cuda(), settings, speed=speed)
+    for _ in range(3):
+        stepper.step(*(torch.rand(2, 1, 3, side, side, device="cuda") * 2 - 1))
+    assert torch.cuda.max_memory_allocated() - before < most
+
+
+def test_the_batch_size_that_fits_grows_as_blocks_are_computed_again():
+    values = {"dataroot": "x", "name": "x", "batch_size": "auto", "generator": "resnet(blocks=9)"}
+    found = {}
+    for again in (False, True):
+        settings = check(TrainSettings, {**values, "checkpoint_activations": again})
+        fitting = with_batch_size(settings, torch.device("cuda"), most=4)
+        found[again] = fitting.batch_size
+    assert 1 <= found[False] <= found[True] <= 4
 
 
 def test_the_pool_stays_on_the_device():

@@ -33,6 +33,7 @@ def capture(
             "optimizer_G": type(stepper.optimizer_G).__name__,
             "optimizer_D": type(stepper.optimizer_D).__name__,
         },
+        "scalers": {name: scaler.state_dict() for name, scaler in _scalers(stepper).items()},
         "schedule": schedule.state_dict(),
         "pools": {domain: pool.state_dict() for domain, pool in stepper.pools.items()},
         "random": {
@@ -65,6 +66,10 @@ def restore(
             optimizer.load_state_dict(state[name])
             for group, options in zip(optimizer.param_groups, chosen[name], strict=True):
                 group.update(options)
+        for name, scaler in _scalers(stepper).items():
+            # Empty unless both this run and the one before it are in fp16.
+            if (scale := state.get("scalers", {}).get(name)) and scaler.is_enabled():
+                scaler.load_state_dict(scale)
         for domain, pool in stepper.pools.items():
             pool.load_state_dict(state["pools"][domain], device=device)
         progress.step = int(state["progress"]["step"])
@@ -78,6 +83,14 @@ def restore(
             f"the saved state does not fit these settings ({first}): continue without changing "
             "generator, discriminator, ngf, ndf, ema, optimizer, scale, or which slots are none"
         ) from None
+
+
+def _scalers(stepper: Stepper) -> dict[str, torch.amp.GradScaler]:
+    """Those of fp16; of other precisions they do nothing."""
+    return {
+        "optimizer_G": stepper.scalers[stepper.optimizer_G],
+        "optimizer_D": stepper.scalers[stepper.optimizer_D],
+    }
 
 
 def _check_kinds(state: dict[str, Any], optimizers: dict[str, torch.optim.Optimizer]) -> None:
