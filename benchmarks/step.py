@@ -38,7 +38,7 @@ def main() -> None:
     # As in a run that is long enough for anything to pay.
     speed = plan(settings, device, total_steps=10**6)
     assert_equal_mathematics(device)
-    prepare_torch(speed)
+    prepare_torch(settings, speed)
 
     images = _images(options, device)
     variants = {"plain": _plain(images, device), "ours": _ours(settings, speed, images)}

@@ -20,10 +20,13 @@ Precision = Literal["bf16", "fp16", "tf32", "fp32"]
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that a --device value means on this machine; raises UserError if it has none."""
+    """The device that a --device value means on this machine; raises UserError if it has none. A
+    GPU has its index, and is the one that the process works on from now on: streams and graphs are
+    made on that one.
+    """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return _current(torch.device("cuda"))
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -31,7 +34,13 @@ def resolve_device(name: str) -> torch.device:
         raise UserError(f"--device {name}: {found} CUDA devices found; use --device auto or cpu")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("--device mps: not available here; use --device auto or cpu")
-    return device
+    return _current(device) if device.type == "cuda" else device
+
+
+def _current(device: torch.device) -> torch.device:
+    index = device.index or 0
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
 
 
 def resolve_precision(name: str, device: torch.device) -> Precision:
@@ -68,9 +77,9 @@ def _has_tf32(device: torch.device) -> bool:
 
 def allow_tf32(allowed: bool) -> None:
     """Whether float32 matrix products and convolutions on CUDA may be rounded to TF32."""
-    precision = "tf32" if allowed else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+    # By the older of torch's two ways: its compiler reads these, and fails if the others are set.
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def has_compiler(device: torch.device) -> bool:

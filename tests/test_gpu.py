@@ -26,6 +26,7 @@ SMALL = {
     "generator": "resnet(blocks=2)",
     "discriminator": "patch(layers=2)",
     "ngf": 8,
+    "batch_size": 2,
     "ndf": 8,
 }
 
@@ -53,7 +54,10 @@ def losses(device: str, *, speed=PLAIN, count=4, **options) -> list[dict[str, fl
     random = torch.Generator().manual_seed(1)
     steps = []
     for step in range(count):
-        real_A, real_B = torch.rand(2, 2, 3, 32, 32, generator=random, dtype=dtype) * 2 - 1
+        # Drawn in float64, as other types draw other numbers.
+        drawn = torch.rand(2, 2, 3, 32, 32, generator=random, dtype=torch.float64) * 2 - 1
+        # The last step's batch is short.
+        real_A, real_B = drawn.to(dtype)[:, : 1 if step == count - 1 else 2]
         real_A = real_A[..., :: settings.scale, :: settings.scale]
         for optimizer in (stepper.optimizer_G, stepper.optimizer_D):
             scale_learning_rate(optimizer, 1 - step / count)
@@ -86,9 +90,24 @@ def test_random_parts_draw_on_the_gpu(options):
         assert step == pytest.approx(same, rel=1e-6)
 
 
-# What is drawn while recording must be drawn anew at every replay; here nothing is.
+@pytest.fixture(autouse=True)
+def _compiled_anew():
+    torch._dynamo.reset()
+
+
+def test_what_is_drawn_is_drawn_anew_at_every_replay():
+    options = {"diffaugment": "translation + cutout", "nce": "patch_nce(patches=16, channels=8)"}
+    speed = Speed(graph=True, fused=True)
+    first = losses("cuda", speed=speed, count=10, **options)
+    assert losses("cuda", speed=speed, count=10, **options) == first
+    # A discriminator that always saw the same cutout would soon know it.
+    assert len({step["D_A"] for step in first}) == len(first)
+
+
 @pytest.mark.parametrize(
-    "options", [{}, {"penalty": "1*r1(every=3)", "clip_grad": 0.5}, {"accumulate": 2}], ids=str
+    "options",
+    [{}, {"penalty": "1*r1(every=3)", "clip_grad": 0.5}, {"batch_size": 1, "accumulate": 2}],
+    ids=str,
 )
 @pytest.mark.parametrize("compile", ["off", "default"])
 def test_recorded_steps_give_the_losses_of_those_that_run_as_they_are(compile, options):
@@ -125,7 +144,7 @@ def test_the_batch_size_that_fits_grows_as_blocks_are_computed_again():
     found = {}
     for again in (False, True):
         settings = check(TrainSettings, {**values, "checkpoint_activations": again})
-        fitting = with_batch_size(settings, torch.device("cuda"), most=4)
+        fitting = with_batch_size(settings, torch.device("cuda", 0), most=4)
         found[again] = fitting.batch_size
     assert 1 <= found[False] <= found[True] <= 4
 

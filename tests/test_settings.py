@@ -112,18 +112,23 @@ def test_a_domains_own_expression_wins_over_the_common_one():
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert resolve_device("cuda:1") == torch.device("cuda", 1)
+    assert chosen == [1]
     assert resolve_device("cuda:0") == torch.device("cuda", 0)
-    with pytest.raises(UserError, match="--device cuda:9: 1 CUDA devices found; use"):
+    with pytest.raises(UserError, match="--device cuda:9: 2 CUDA devices found; use"):
         resolve_device("cuda:9")
 
 
 @pytest.mark.parametrize(
     ("cuda", "mps", "device"),
-    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+    [(True, True, "cuda:0"), (False, True, "mps"), (False, False, "cpu")],
 )
 def test_the_automatic_device_is_the_fastest_there_is(monkeypatch, cuda, mps, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert resolve_device("auto") == torch.device(device)
 

@@ -121,7 +121,7 @@ def test_tf32_is_for_those_who_did_not_ask_for_float32(monkeypatch):
     asked = []
     monkeypatch.setattr(hardware, "allow_tf32", asked.append)
     for precision in ("fp32", "tf32", "bf16"):
-        prepare_torch(Speed(precision=precision))
+        prepare_torch(settings(), Speed(precision=precision))
     assert asked == [False, True, True]
 
 

@@ -1,9 +1,12 @@
 """What a saved state may be continued with."""
 
+import copy
+
 import pytest
 import torch
 
 from cyclegan.errors import UserError
+from cyclegan.networks.running import PLAIN, Speed
 from cyclegan.settings import TrainSettings, check
 from cyclegan.training.model import build_model
 from cyclegan.training.optim import Averaged
@@ -18,9 +21,9 @@ SMALL = {
 }
 
 
-def parts(**options):
+def parts(speed=PLAIN, **options):
     settings = check(TrainSettings, {**SMALL, **options})
-    stepper = Stepper(build_model(settings), settings)
+    stepper = Stepper(build_model(settings), settings, speed=speed)
     averaged = Averaged(stepper.model.generators, decay=settings.ema)
     return Progress(), stepper, averaged, Schedule(settings, epoch_length=10)
 
@@ -56,3 +59,20 @@ def test_rates_momenta_and_decays_are_those_of_the_settings_at_hand():
     assert (group["first_lr"], group["betas"][0], group["weight_decay"]) == (0.01, 0.9, 0.1)
     # What Adam has learned of the gradients is kept.
     assert made[1].optimizer_G.state_dict()["state"]
+
+
+@pytest.mark.parametrize("before", [PLAIN, Speed(fused=True), Speed(channels_last=True)])
+@pytest.mark.parametrize("after", [PLAIN, Speed(fused=True), Speed(fused=True, channels_last=True)])
+def test_a_run_goes_on_as_it_was_whatever_way_it_is_computed(before, after):
+    images = list(torch.rand(4, 2, 1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.5)
+    torch.manual_seed(0)
+    expected = parts(before)
+    for pair in images[:2]:
+        expected[1].step(*pair)
+    state = copy.deepcopy(capture(*expected))
+    resumed = parts(after)
+    restore(state, *resumed)
+    for pair in images[2:]:
+        theirs, mine = expected[1].step(*pair), resumed[1].step(*pair)
+        for name, value in theirs.items():
+            torch.testing.assert_close(mine[name], value, rtol=1e-4, atol=1e-6)

@@ -169,6 +169,8 @@ def _on_side_stream(
     side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     before: tuple[Batch, torch.cuda.Event] | None = None
     for levels in made:
+        # Memory of batches that were let go is taken again: only once the step has read them.
+        side.wait_stream(torch.cuda.current_stream(device))
         # Pinned here and not on the thread: a CUDA graph that is being captured meanwhile would
         # not bear allocations of another thread's.
         with torch.cuda.stream(side):
@@ -185,10 +187,6 @@ def _handed_over(batch: Batch, arrived: torch.cuda.Event) -> Batch:
     """The batch for the stream that its consumer computes on."""
     current = torch.cuda.current_stream(batch.real_A.device)
     current.wait_event(arrived)
-    for images in (batch.real_A, batch.real_B):
-        # Else their memory, which belongs to the side stream, would be taken for the next batch
-        # as soon as Python drops them, while the step's kernels still read it.
-        images.record_stream(current)
     return batch
 
 

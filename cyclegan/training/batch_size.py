@@ -12,8 +12,10 @@ from cyclegan.training.model import build_model
 from cyclegan.training.speed import plan
 from cyclegan.training.step import Stepper
 
-# Left free for what a run does beside its steps: previews, measurements, larger kernels.
+# Of the memory, a step may take so much: the rest is for previews, measurements, larger kernels. A
+# recorded step keeps its memory to itself, and an epoch's last batch runs beside it.
 SHARE_OF_MEMORY = 0.9
+SHARE_WHERE_RECORDED = 0.45
 
 
 def with_batch_size(
@@ -32,7 +34,10 @@ def with_batch_size(
     def fits(batch_size: int) -> bool:
         return _fits(settings.model_copy(update={"batch_size": batch_size}), device, trusted)
 
-    torch.cuda.set_per_process_memory_fraction(SHARE_OF_MEMORY, device)
+    # Whether steps are recorded may depend on how many there are, and so on what is looked for.
+    recorded = plan(settings, device, total_steps=10**9).graph
+    share = SHARE_WHERE_RECORDED if recorded else SHARE_OF_MEMORY
+    torch.cuda.set_per_process_memory_fraction(share, device)
     try:
         found = largest(fits, most=most)
     finally:

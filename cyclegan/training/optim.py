@@ -88,7 +88,9 @@ def _kernels(
         options["fused"] = True
     if speed.graph:
         # A number would be recorded as it is: the schedule then changed nothing.
-        options["lr"] = torch.tensor(rate, device=parameters[0].device)
+        # Of a group without parameters nobody reads the rate.
+        device = parameters[0].device if parameters else None
+        options["lr"] = torch.tensor(rate, device=device)
         options["capturable"] = True
     return options
 

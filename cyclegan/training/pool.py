@@ -20,7 +20,7 @@ class ImagePool:
         """N x C x H x W in, the same shape out; what comes out carries no gradient."""
         if self.size == 0:
             return images.detach()
-        return torch.stack([self._exchange(image) for image in images.detach()])
+        return torch.stack([self._exchange(image) for image in images.detach()]).contiguous()
 
     def _exchange(self, image: Tensor) -> Tensor:
         if len(self.images) < self.size:

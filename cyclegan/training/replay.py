@@ -37,29 +37,35 @@ class Replayed:
         function: Callable[..., Any],
         *,
         pattern: Callable[[Clock], Hashable],
+        pool: Any,
         say: Callable[[str], object],
     ) -> None:
+        """`pool` (torch.cuda.graph_pool_handle) may be shared with other functions: each result is
+        copied before the next recording that uses the same memory is replayed.
+        """
         self.function = function
         self.pattern = pattern
+        self.pool = pool
         self.say = say
+        self.side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.calls: dict[Hashable, int] = {}
         self.recordings: dict[Hashable, Recording] = {}
-        self.given_up = False
+        self.failed: set[Hashable] = set()
 
     def __call__(self, clock: Clock, **tensors: Tensor) -> Any:
         """The function's result, in tensors that the next call leaves alone."""
-        if self.given_up:
-            return self.function(clock, **tensors)
         key = (self.pattern(clock), *((name, tensor.shape) for name, tensor in tensors.items()))
         self.calls[key] = self.calls.get(key, 0) + 1
         if self.calls[key] <= WARM_UP:
             return self._warm_up(clock, tensors)
+        if key in self.failed:
+            return self.function(clock, **tensors)
         if key not in self.recordings:
             try:
                 self.recordings[key] = self._record(clock, tensors)
             # What goes wrong in recording may be anything; nothing has been computed by then.
             except Exception as error:
-                self.given_up = True
+                self.failed.add(key)
                 self.say(f"warning: the step cannot be recorded, and is slower: {explain(error)}")
                 return self.function(clock, **tensors)
         recording = self.recordings[key]
@@ -71,11 +77,13 @@ class Replayed:
     def _warm_up(self, clock: Clock, tensors: dict[str, Tensor]) -> Any:
         """On a stream beside the current one, as a recording is made."""
         current = torch.cuda.current_stream()
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
-            result = self.function(clock, **tensors)
-        current.wait_stream(side)
+        self.side.wait_stream(current)
+        try:
+            with torch.cuda.stream(self.side):
+                result = self.function(clock, **tensors)
+        finally:
+            # Also where it fails: what is then put back must not overtake what is under way.
+            current.wait_stream(self.side)
         # Copies are of the current stream's memory; the other's is given away as it sees fit.
         return _copied(result)
 
@@ -83,7 +91,7 @@ class Replayed:
         inputs = _copied(tensors)
         graph = torch.cuda.CUDAGraph()
         # thread_local: what loads images allocates memory meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             outputs = self.function(clock, **inputs)
         return Recording(graph, inputs, outputs)
 

@@ -38,13 +38,15 @@ def plan(settings: TrainSettings, device: torch.device, *, total_steps: int) -> 
     )
 
 
-def prepare_torch(speed: Speed) -> None:
+def prepare_torch(settings: TrainSettings, speed: Speed) -> None:
     """Sets what torch keeps for the whole process."""
     hardware.keep_freed_memory()
     hardware.allow_tf32(speed.precision != "fp32")
-    # Shapes are few: the fastest convolution for each is worth looking for.
-    torch.backends.cudnn.benchmark = speed.graph or speed.precision in HALVES
+    # Where shapes are few, the fastest convolution for each is worth looking for.
+    torch.backends.cudnn.benchmark = _has_one_size(settings)
     if speed.compile != "off":
+        # Both generators, and both states of a discriminator, count as one function's shapes.
+        torch._dynamo.config.recompile_limit = 64
         hardware.keep_what_is_compiled()
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cyclegan.errors import UserError
 from cyclegan.training.optim import Averaged
@@ -66,6 +67,7 @@ def restore(
             optimizer.load_state_dict(state[name])
             for group, options in zip(optimizer.param_groups, chosen[name], strict=True):
                 group.update(options)
+                _fit_memory(optimizer, group)
         for name, scaler in _scalers(stepper).items():
             # Empty unless both this run and the one before it are in fp16.
             if (scale := state.get("scalers", {}).get(name)) and scaler.is_enabled():
@@ -91,6 +93,22 @@ def _scalers(stepper: Stepper) -> dict[str, torch.amp.GradScaler]:
         "optimizer_G": stepper.scalers[stepper.optimizer_G],
         "optimizer_D": stepper.scalers[stepper.optimizer_D],
     }
+
+
+def _fit_memory(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> None:
+    """Moments in the layout of their weights, and counts of steps where the update looks for them:
+    the run may have been saved by another way of computing it.
+    """
+    counts_there = group.get("fused") or group.get("capturable")
+    for parameter in group["params"]:
+        kept = optimizer.state.get(parameter, {})
+        for name, value in kept.items():
+            if not isinstance(value, Tensor):
+                continue
+            if name == "step":
+                kept[name] = value.to(parameter.device if counts_there else "cpu", torch.float32)
+            elif value.shape == parameter.shape:
+                kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _check_kinds(state: dict[str, Any], optimizers: dict[str, torch.optim.Optimizer]) -> None:

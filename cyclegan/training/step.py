@@ -1,6 +1,7 @@
 """One training step: the generators learn, then the discriminators."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -35,6 +36,8 @@ class Stepper:
     ) -> None:
         self.model = model
         model.run(speed)
+        self.compiled = speed.compile != "off"
+        self.images_per_step = settings.images_per_step
         self.batch_size = settings.images_per_step // settings.accumulate
         self.clip_grad = settings.clip_grad
         self.slots = build_slots(settings, model, trusted=trusted)
@@ -63,9 +66,12 @@ class Stepper:
         self.teach_G: Callable[..., Any] = self.teach_generators
         self.teach_D: Callable[..., Any] = self.teach_discriminators
         if speed.graph:
-            self.teach_G, self.teach_D = (
-                Replayed(teach, pattern=self.pattern, say=say)
-                for teach in (self.teach_generators, self.teach_discriminators)
+            recorded: dict[str, Any] = {"pool": torch.cuda.graph_pool_handle(), "say": say}
+            self.teach_G = Replayed(
+                self.teach_generators, pattern=self.generators_pattern, **recorded
+            )
+            self.teach_D = Replayed(
+                self.teach_discriminators, pattern=self.discriminators_pattern, **recorded
             )
         self.pools = {
             domain: ImagePool(settings.pool_size, seed=settings.seed + offset)
@@ -74,12 +80,13 @@ class Stepper:
 
     def step(self, real_A: Tensor, real_B: Tensor, clock: Clock = START) -> Losses:
         """NCHW batches of either domain in [-1, 1]; gives the losses, detached, on the device."""
-        self.model.discriminators.requires_grad_(False)
-        fakes, losses_G = self.teach_G(clock, real_A=real_A, real_B=real_B)
+        with self._halves(len(real_A)) as (teach_G, teach_D):
+            self.model.discriminators.requires_grad_(False)
+            fakes, losses_G = teach_G(clock, real_A=real_A, real_B=real_B)
 
-        self.model.discriminators.requires_grad_(True)
-        remembered = {name: self.pools[name[-1]].query(fake) for name, fake in fakes.items()}
-        losses_D = self.teach_D(clock, real_A=real_A, real_B=real_B, **remembered)
+            self.model.discriminators.requires_grad_(True)
+            remembered = {name: self.pools[name[-1]].query(fake) for name, fake in fakes.items()}
+            losses_D = teach_D(clock, real_A=real_A, real_B=real_B, **remembered) if fakes else {}
 
         return cast(Losses, losses_G | losses_D)
 
@@ -112,9 +119,16 @@ class Stepper:
 
         return self.minimize(self.optimizer_D, shares())
 
-    def pattern(self, clock: Clock) -> Hashable:
-        """All that a step goes by, but for its images: which losses have something to say."""
-        return tuple(part.due(clock) for slot in self.slots.values() for part in slot.losses)
+    def generators_pattern(self, clock: Clock) -> Hashable:
+        """All that the generators' half goes by, but for its images: which losses are due."""
+        return self._due(clock, [name for name in self.slots if not name.startswith("penalty")])
+
+    def discriminators_pattern(self, clock: Clock) -> Hashable:
+        """The same for the discriminators' half, whose games are always due."""
+        return self._due(clock, ["penalty_A", "penalty_B"])
+
+    def _due(self, clock: Clock, names: Iterable[str]) -> Hashable:
+        return tuple(part.due(clock) for name in names for part in self.slots[name].losses)
 
     def passes(self, clock: Clock) -> set[str]:
         """The images that some loss looks at in this step."""
@@ -183,6 +197,17 @@ class Stepper:
         scaler.step(optimizer)
         scaler.update()
         return values
+
+    @contextmanager
+    def _halves(self, num: int) -> Iterator[tuple[Callable[..., Any], Callable[..., Any]]]:
+        """Both halves of a step on so many images. Of an epoch's last few they run as written: to
+        compile and record them for that size would cost more than it gains.
+        """
+        if self.compiled and num < self.images_per_step:
+            with torch.compiler.set_stance("force_eager"):
+                yield self.teach_generators, self.teach_discriminators
+        else:
+            yield self.teach_G, self.teach_D
 
     def _shares(self, *batches: Tensor) -> Iterator[tuple[Tensor, ...]]:
         return zip(*(torch.split(batch, self.batch_size) for batch in batches), strict=True)

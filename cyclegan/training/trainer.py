@@ -81,7 +81,7 @@ class Trainer:
         if self.schedule.wants_measurements and not can_compare(settings):
             raise UserError("--schedule goes by measurements: it needs images in testA and testB")
         self.speed = plan(settings, self.device, total_steps=self.schedule.total_steps)
-        prepare_torch(self.speed)
+        prepare_torch(settings, self.speed)
         self.stepper = Stepper(
             self.model, settings, speed=self.speed, trusted=trusted, say=self._say
         )

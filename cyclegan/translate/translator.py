@@ -128,8 +128,10 @@ class Translator:
         if self.device.type == "cuda":
             padded = padded.pin_memory()
         inside = from_levels(padded.to(self.device, non_blocking=True)).contiguous()
-        was_training = self.generator.training
+        was_training, searches = self.generator.training, torch.backends.cudnn.benchmark
         self.generator.eval()
+        # Images come in many sizes: to look for the fastest convolution for each would take longer.
+        torch.backends.cudnn.benchmark = False
         try:
             if self.compiled is not None and size in self.compiled.sizes:
                 translated = self.compiled(inside, size, otherwise=self.running)
@@ -137,6 +139,7 @@ class Translator:
                 translated = self.running(inside)
         finally:
             self.generator.train(was_training)
+            torch.backends.cudnn.benchmark = searches
         fakes: np.ndarray = to_levels(translated[..., :height, :width]).contiguous().cpu().numpy()
         return fakes
 

@@ -1,0 +1,315 @@
+"""What a run costs as it grows: python benchmarks/scaling.py --out benchmarks/results/scaling.json
+
+Seconds a step against the size of images and the size of batches; start-up time, first batch and
+memory against the number of files, which are hard links to a few photographs, half of them in
+either domain; images a second against the number of loading processes. Beside the JSON goes a plot.
+Links flatter the disk: all files share a few pages of cache and a few inodes. What is expected to
+take more than its share of --budget is left out, and named in `left_out`.
+"""
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import interleave, report
+from loader import photographs
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from cyclegan.data.augment import Preparation
+from cyclegan.data.cache import cache_path
+from cyclegan.data.decoded import decode_once
+from cyclegan.data.folders import check_domains, find_images, size_warning
+from cyclegan.data.stream import stream
+from cyclegan.data.unpaired import UnpairedImages
+from cyclegan.hardware import resolve_device
+from cyclegan.settings import TrainSettings, check
+from cyclegan.training.model import build_model
+from cyclegan.training.speed import plan, prepare_torch
+from cyclegan.training.step import Stepper
+
+CPU = torch.device("cpu")
+# Of the budget; the processes take what is left, some seconds.
+STEPS_SHARE, FILES_SHARE = 0.3, 0.65
+# So many links an inode bears on every common file system: 10^6 files, 64 photographs.
+PHOTOGRAPHS = 64
+SHARD = 1000
+# Decoding more files than these is loader.py's subject.
+MOST_DECODED = 1000
+BATCH = 4
+
+Row = dict[str, Any]
+
+
+def main() -> int:
+    options = arguments()
+    device = resolve_device(options.device)
+    left_out: list[str] = []
+    # The files first: what they cost is measured in young processes, beside an idle parent.
+    with tempfile.TemporaryDirectory() as scratch:
+        sources = find_images(photographs(Path(scratch) / "photographs", PHOTOGRAPHS))
+        files = against_files(options, Path(scratch), sources, left_out)
+        processes = against_processes(options, sources)
+    sizes, batches = against_pixels(options, device, left_out)
+    figures = {"sizes": sizes, "batches": batches, "files": files, "processes": processes}
+    for title, rows in figures.items():
+        show(title, rows)
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        draw(figures, options.out.with_suffix(".png"), base=options.base)
+    # Threads that spin while they wait cost a busy machine most of its time.
+    waits = os.environ.get("OMP_WAIT_POLICY", "active")
+    notes = {"base": options.base, "left_out": left_out, "omp_wait_policy": waits}
+    report({**figures, **notes}, device, out=options.out)
+    return 0
+
+
+def against_pixels(
+    options: argparse.Namespace, device: torch.device, left_out: list[str]
+) -> tuple[list[Row], list[Row]]:
+    """The classic step: rows by image size at batch 1, and by batch at one size."""
+    cases = {(size, 1) for size in options.sizes} | {(options.base, n) for n in options.batches}
+    left, per_pixel = STEPS_SHARE * options.budget, 0.0
+    tasks: dict[str, Callable[[], object]] = {}
+    first: dict[str, float] = {}
+    for size, batch in sorted(cases, key=lambda case: (case[0] ** 2 * case[1], case)):
+        pixels = batch * size**2
+        if per_pixel * pixels * (options.rounds + 1) > left:
+            left_out.append(f"step of {batch} x {size} px")
+            continue
+        step = training_step(size, batch, device)
+        name = f"{size} {batch}"
+        first |= {name: interleave({name: step}, rounds=1, device=device)[name][0]}
+        per_pixel = first[name] / pixels
+        left -= first[name] * (options.rounds + 1)
+        tasks[name] = step
+    taken = interleave(tasks, rounds=options.rounds - 1, device=device, warmup=0)
+
+    def row(size: int, batch: int) -> Row:
+        name = f"{size} {batch}"
+        best = min([first[name], *taken[name]])
+        return {"ms": round(1e3 * best, 1), "images_per_second": round(batch / best, 2)}
+
+    kept = [tuple(map(int, name.split())) for name in tasks]
+    sizes = [{"size": size, **row(size, 1)} for size, batch in sorted(kept) if batch == 1]
+    batches = [{"batch": n, **row(size, n)} for size, n in sorted(kept) if size == options.base]
+    return sizes, batches
+
+
+def training_step(size: int, batch: int, device: torch.device) -> Callable[[], object]:
+    # Compiling anew for each shape would be most of what is measured.
+    settings = _settings(crop_size=size, load_size=size, batch_size=batch, compile="off")
+    speed = plan(settings, device, total_steps=1)
+    prepare_torch(speed)
+    torch.manual_seed(0)
+    stepper = Stepper(build_model(settings).to(device), settings, speed=speed)
+    real_A, real_B = (torch.rand(batch, 3, size, size, device=device) * 2 - 1 for _ in "AB")
+    return lambda: stepper.step(real_A, real_B)
+
+
+def against_files(
+    options: argparse.Namespace, scratch: Path, sources: Sequence[Path], left_out: list[str]
+) -> list[Row]:
+    left, per_file = FILES_SHARE * options.budget, 0.0
+    rows = []
+    for count in sorted(options.files):
+        if per_file * count > left:
+            left_out.append(f"data set of {count} files")
+            continue
+        began = time.perf_counter()
+        root = scratch / str(count)
+        make_links(root, sources, count)
+        made = time.perf_counter() - began
+        # A process each, or the memory of one size would be taken for the next one's.
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            found = pool.submit(open_data_set, root, count).result()
+        shutil.rmtree(root)
+        rows.append({"files": count, "make_links_s": round(made, 2), **found})
+        left -= time.perf_counter() - began
+        # Without what every process takes to start.
+        per_file = (made + found["check_s"] + found["cache_key_s"]) / count
+    return rows
+
+
+def make_links(root: Path, sources: Sequence[Path], count: int) -> None:
+    """root/trainA and root/trainB with `count` files between them, so many to a folder."""
+    for index in range(count):
+        domain, place = "AB"[index % 2], index // 2
+        folder = root / f"train{domain}" / f"{place // SHARD:04}"
+        if place % SHARD == 0:
+            folder.mkdir(parents=True)
+        source, name = sources[index % len(sources)], f"{folder}/{place:07}.jpg"
+        try:
+            os.link(source, name)
+        except OSError:
+            Path(name).symlink_to(source)
+
+
+def open_data_set(root: Path, count: int) -> Row:
+    """What a run does with its images before the first step, and batches after it; in seconds."""
+    torch.set_num_threads(1)
+    # Else the loading processes would be spawned too, which in a run are forked.
+    multiprocessing.set_start_method(None, force=True)
+    imports_mb, laps, since = _memory("VmRSS"), {}, time.perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal since
+        now = time.perf_counter()
+        laps[name], since = round(now - since, 3), now
+
+    settings = _settings(dataroot=str(root), crop_size=128, load_size=143, cache="off")
+    domains = check_domains(settings)
+    size_warning(*domains)
+    lap("check_s")
+    prepare = Preparation.of(settings, "A"), Preparation.of(settings, "B")
+    for domain, way in zip(domains, prepare, strict=True):
+        cache_path(root, domain.folder, domain.files, way)
+    lap("cache_key_s")
+    # Those who say something say it to nobody: `str`.
+    decode_once(domains, prepare, settings, say=str)
+    lap("cache_off_s")
+    images = UnpairedImages(domains[0].files, domains[1].files, prepare, seed=0)
+    num = settings.num_threads
+    batches = stream(images, batch_size=BATCH, start=0, num_threads=num, device=CPU)
+    next(batches)
+    lap("first_batch_s")
+    _take(batches, 2 * num)
+    lap("ahead")
+    _take(batches, 50)
+    lap("fifty")
+    batches.close()
+    peak_mb = _memory("VmHWM")
+    if count <= MOST_DECODED:
+        on_disk = settings.model_copy(update={"cache": "disk", "cache_dir": root / "cache"})
+        for name in ("cache_written_s", "cache_found_s"):
+            lap("between")
+            decode_once(domains, prepare, on_disk, say=str)
+            lap(name)
+    row: Row = {name: seconds for name, seconds in laps.items() if name.endswith("_s")}
+    rate = round(50 / laps["fifty"], 1)
+    return {**row, "batches_per_second": rate, "imports_mb": imports_mb, "peak_mb": peak_mb}
+
+
+def against_processes(options: argparse.Namespace, sources: Sequence[Path]) -> list[Row]:
+    """Images of both domains a second, at 256 px, with no step to compute beside."""
+    prepare = Preparation("resize_and_crop", 286, 256, True)
+    images = UnpairedImages(sources, sources, (prepare, prepare), seed=0)
+    best = dict.fromkeys(options.processes, float("inf"))
+    for _ in range(options.rounds):
+        for num in best:
+            batches = stream(images, batch_size=BATCH, start=0, num_threads=num, device=CPU)
+            _take(batches, 1 + 2 * num)
+            began = time.perf_counter()
+            _take(batches, options.batches_timed)
+            best[num] = min(best[num], time.perf_counter() - began)
+            batches.close()
+    count = 2 * BATCH * options.batches_timed
+    return [{"processes": n, "images_per_second": round(count / best[n])} for n in best]
+
+
+def _settings(**values: object) -> TrainSettings:
+    return check(TrainSettings, {"dataroot": "none", "name": "none", **values})
+
+
+def _take(batches: Iterator[object], count: int) -> None:
+    """Drops so many; the first ones of a stream may have been made ahead."""
+    deque(islice(batches, count), maxlen=0)
+
+
+def _memory(field: str) -> int | None:
+    """Megabytes by Linux's account of this process, which getrusage mixes with its parent's."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+    return round(int(line.split()[1]) * 1024 / 1e6)
+
+
+def show(title: str, rows: Sequence[Row]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(*(name.replace("_", " ") for name in names), title=title)
+    for row in rows:
+        table.add_row(*(str(row.get(name, "")) for name in names))
+    Console().print(table)
+
+
+def draw(figures: dict[str, list[Row]], path: Path, *, base: int) -> None:
+    """Four panels, 900 px wide."""
+    figure = Figure(figsize=(9, 7), dpi=100, layout="constrained")
+    by_size, by_batch, by_files, by_processes = figure.subplots(2, 2).flat
+    _lines(by_size, figures["sizes"], "size", {"ms": "measured"}, power=2)
+    by_size.set(title="A step, batch 1", xlabel="side of the images, px", ylabel="ms a step")
+    _lines(by_batch, figures["batches"], "batch", {"ms": "measured"}, power=1)
+    by_batch.set(title=f"A step, {base} px", xlabel="batch size", ylabel="ms a step")
+    names = {"check_s": "checks", "cache_key_s": "cache key", "first_batch_s": "first batch"}
+    _lines(by_files, figures["files"], "files", names)
+    by_files.set(title="Before the first step", xlabel="files in both domains", ylabel="seconds")
+    if figures["files"] and figures["files"][0]["peak_mb"] is not None:
+        memory = by_files.twinx()
+        _lines(memory, figures["files"], "files", {"peak_mb": "peak memory (right)"}, style="k^:")
+        memory.set(ylabel="MB")
+        by_files.legend(loc="upper left", fontsize=8)
+        memory.legend(loc="lower right", fontsize=8)
+    rows = figures["processes"]
+    heights = [row["images_per_second"] for row in rows]
+    by_processes.bar_label(by_processes.bar([str(row["processes"]) for row in rows], heights))
+    by_processes.set(title="Loading without a cache, 256 px", xlabel="loading processes")
+    by_processes.set(ylabel="images a second")
+    figure.savefig(path)
+
+
+def _lines(
+    axes: Axes, rows: Sequence[Row], x: str, names: dict[str, str], *, power: int = 0, style="o-"
+) -> None:
+    """Both axes logarithmic; with `power`, what grows so from the last point on, for the eye."""
+    places = [row[x] for row in rows]
+    for name, label in names.items():
+        axes.loglog(places, [row[name] for row in rows], style, label=label)
+    if power and rows:
+        last = rows[-1]
+        ideal = [last["ms"] * (place / last[x]) ** power for place in places]
+        axes.loglog(places, ideal, "--", color="gray", label=f"in proportion to {x}^{power}")
+    if power:
+        axes.set_xticks(places, [str(place) for place in places])
+        axes.minorticks_off()
+    axes.grid(visible=True, which="major", alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--sizes", type=int, nargs="+", default=[32, 64, 128, 256], help="sides at batch 1")
+    add("--base", type=int, default=64, help="side for the batches")
+    add("--batches", type=int, nargs="+", default=[1, 2, 4, 8], help="images of a domain a step")
+    add("--files", type=int, nargs="+", default=[10**n for n in range(2, 7)], help="files in all")
+    add("--processes", type=int, nargs="+", default=[0, 1, 2, 4], help="loading processes")
+    add("--rounds", type=int, default=3, help="turns; the fastest counts")
+    add("--budget", type=float, default=300.0, help="seconds that all of it may take")
+    add("--device", default="auto", help="where steps are computed")
+    add("--quick", action="store_true", help="a look whether it runs, not a measurement")
+    add("--out", type=Path, help="a JSON file for the figures; the plot goes beside it")
+    options = parser.parse_args()
+    options.batches_timed = 5 if options.quick else 30
+    if options.quick:
+        options.sizes, options.base, options.batches = [32, 64], 32, [1, 2]
+        options.files, options.processes, options.rounds = [100, 1000], [0, 1], 1
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
