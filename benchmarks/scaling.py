@@ -24,10 +24,9 @@ from typing import Any
 import torch
 from common import interleave, report
 from loader import photographs
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
+from scaling_plot import draw
 
 from cyclegan.data.augment import Preparation
 from cyclegan.data.cache import cache_path
@@ -245,49 +244,6 @@ def show(title: str, rows: Sequence[Row]) -> None:
     for row in rows:
         table.add_row(*(str(row.get(name, "")) for name in names))
     Console().print(table)
-
-
-def draw(figures: dict[str, list[Row]], path: Path, *, base: int) -> None:
-    """Four panels, 900 px wide."""
-    figure = Figure(figsize=(9, 7), dpi=100, layout="constrained")
-    by_size, by_batch, by_files, by_processes = figure.subplots(2, 2).flat
-    _lines(by_size, figures["sizes"], "size", {"ms": "measured"}, power=2)
-    by_size.set(title="A step, batch 1", xlabel="side of the images, px", ylabel="ms a step")
-    _lines(by_batch, figures["batches"], "batch", {"ms": "measured"}, power=1)
-    by_batch.set(title=f"A step, {base} px", xlabel="batch size", ylabel="ms a step")
-    names = {"check_s": "checks", "cache_key_s": "cache key", "first_batch_s": "first batch"}
-    _lines(by_files, figures["files"], "files", names)
-    by_files.set(title="Before the first step", xlabel="files in both domains", ylabel="seconds")
-    if figures["files"] and figures["files"][0]["peak_mb"] is not None:
-        memory = by_files.twinx()
-        _lines(memory, figures["files"], "files", {"peak_mb": "peak memory (right)"}, style="k^:")
-        memory.set(ylabel="MB")
-        by_files.legend(loc="upper left", fontsize=8)
-        memory.legend(loc="lower right", fontsize=8)
-    rows = figures["processes"]
-    heights = [row["images_per_second"] for row in rows]
-    by_processes.bar_label(by_processes.bar([str(row["processes"]) for row in rows], heights))
-    by_processes.set(title="Loading without a cache, 256 px", xlabel="loading processes")
-    by_processes.set(ylabel="images a second")
-    figure.savefig(path)
-
-
-def _lines(
-    axes: Axes, rows: Sequence[Row], x: str, names: dict[str, str], *, power: int = 0, style="o-"
-) -> None:
-    """Both axes logarithmic; with `power`, what grows so from the last point on, for the eye."""
-    places = [row[x] for row in rows]
-    for name, label in names.items():
-        axes.loglog(places, [row[name] for row in rows], style, label=label)
-    if power and rows:
-        last = rows[-1]
-        ideal = [last["ms"] * (place / last[x]) ** power for place in places]
-        axes.loglog(places, ideal, "--", color="gray", label=f"in proportion to {x}^{power}")
-    if power:
-        axes.set_xticks(places, [str(place) for place in places])
-        axes.minorticks_off()
-    axes.grid(visible=True, which="major", alpha=0.3)
-    axes.legend(fontsize=8)
 
 
 def arguments() -> argparse.Namespace:

@@ -41,10 +41,16 @@ def _expanded(path: Path) -> Path:
         raise ValueError("there is no such home folder: write the path out") from None
 
 
+def _batch_size(size: int | str) -> int | str:
+    if isinstance(size, int) and not 1 <= size <= 65536:
+        raise ValueError("must be from 1 to 65536, or auto")
+    return size
+
+
 DeviceName = Annotated[str, AfterValidator(_device_name)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 UserPath = Annotated[Path, AfterValidator(_expanded)]
-BatchSize = Annotated[int, Field(ge=1, le=65536)] | Literal["auto"]
+BatchSize = Annotated[int | Literal["auto"], AfterValidator(_batch_size)]
 
 
 def _slot(default: str, description: str) -> Any:

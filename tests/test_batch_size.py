@@ -35,7 +35,10 @@ def test_auto_goes_by_the_memory_of_a_gpu_alone():
 
 
 def test_the_command_takes_auto_and_refuses_what_is_no_number(dataroot, tmp_path):
-    for value, message in (("auto", "give a number"), ("0", "greater than or equal to 1")):
+    for value, message in (
+        ("auto", "give a number"),
+        ("0", "--batch_size 0: must be from 1 to 65536, or auto"),
+    ):
         done = train(tmp_path, f"--dataroot={dataroot}", "--name=r", f"--batch_size={value}", *TINY)
         assert done.returncode == 2, done.stderr
         assert message in done.stderr

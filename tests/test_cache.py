@@ -286,3 +286,13 @@ def test_more_than_the_memory_is_refused_with_a_remedy(dataroot, monkeypatch):
     monkeypatch.setattr(decoded, "ram_free", lambda: 1000)
     with pytest.raises(UserError, match="--cache ram.*use --cache disk or --cache off"):
         Run(dataroot, cache="ram")
+
+
+def test_pixels_that_were_changed_on_the_disk_are_noticed(files, tmp_path):
+    path = cache_path(tmp_path, tmp_path / "images", files, PREPARE)
+    write_cache(path, decode_all(files, PREPARE))
+    assert open_cache(path, files, PREPARE) is not None
+    levels = bytearray(path.read_bytes())
+    levels[100] ^= 1
+    path.write_bytes(levels)
+    assert open_cache(path, files, PREPARE) is None

@@ -30,7 +30,7 @@ from cyclegan.data.unpaired import decode
 
 FOLDER = ".cyclegan-cache"
 
-_VERSION = 1
+_VERSION = 2
 _MARK = b"cyclegan"
 _TAIL = struct.Struct("<8sQI")
 _SUFFIX = ".images"
@@ -49,16 +49,27 @@ class MappedImages(Sequence[np.ndarray | str]):
         self.ends = list(accumulate(prod(shape) for shape in self.shapes))
         if not self.ends or self.ends[-1] != length:
             raise ValueError(f"{path} does not hold the pixels of its index")
+        self.checksums = index["checksums"]
         # As a plain array, whose slices cost a tenth of a memmap's; of no pixels there is no map.
         self.pixels = np.asarray(np.memmap(path, np.uint8, "r", shape=length)) if length else None
+
+    def check(self) -> None:
+        """Reads all pixels, by all cores; raises ValueError where they are not what was written."""
+        good = [place for place in range(len(self)) if place not in self.broken]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = pool.map(lambda place: zlib.crc32(self._pixels(place).data), good)
+        if list(found) != [self.checksums[place] for place in good]:
+            raise ValueError(f"{self.path} holds other pixels than were written")
 
     def __len__(self) -> int:
         return len(self.shapes)
 
     def __getitem__(self, place: int) -> np.ndarray | str:  # type: ignore[override]
+        return self.broken[place] if place in self.broken else self._pixels(place)
+
+    def _pixels(self, place: int) -> np.ndarray:
         shape, end = self.shapes[place], self.ends[place]
-        if place in self.broken or self.pixels is None:
-            return self.broken[place]
+        assert self.pixels is not None
         return self.pixels[end - prod(shape) : end].reshape(shape)
 
 
@@ -88,6 +99,7 @@ def open_cache(path: Path, files: Sequence[Path], prepare: Preparation) -> Mappe
     """The cache file, if it is there, whole, and none of the files it calls broken reads now."""
     try:
         images = MappedImages(path)
+        images.check()
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if len(images) != len(files):
@@ -114,15 +126,19 @@ def write_cache(path: Path, images: Iterable[np.ndarray | str]) -> MappedImages:
 
 def _write(file: BinaryIO, images: Iterable[np.ndarray | str]) -> None:
     sizes: list[tuple[int, int]] = []
+    checksums: list[int] = []
     broken: dict[int, str] = {}
     for levels in images:
         if isinstance(levels, str):
             broken[len(sizes)] = levels
             sizes.append((0, 0))
+            checksums.append(0)
         else:
-            file.write(np.ascontiguousarray(levels).data)
+            pixels = np.ascontiguousarray(levels).data
+            file.write(pixels)
             sizes.append((levels.shape[0], levels.shape[1]))
-    index = json.dumps({"sizes": sizes, "broken": broken}).encode()
+            checksums.append(zlib.crc32(pixels))
+    index = json.dumps({"sizes": sizes, "checksums": checksums, "broken": broken}).encode()
     file.write(index)
     file.write(_TAIL.pack(_MARK, len(index), zlib.crc32(index)))
 

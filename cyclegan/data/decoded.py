@@ -140,6 +140,8 @@ def _mapped(job: _Job) -> Decoded:
     found = open_cache(job.path, job.domain.files, job.prepare)
     if found is not None:
         return found
+    # What cannot be written to says so by itself, and is not full.
+    job.place.mkdir(parents=True, exist_ok=True)
     if job.needed > disk_free(job.place):
         raise OSError(f"{_size(job.needed)} needed, {_size(disk_free(job.place))} free")
     return write_cache(job.path, job.decode())

@@ -80,6 +80,9 @@ def save_image(image: Image.Image, path: Path) -> None:
     try:
         image.save(partial, **_SAVE_OPTIONS.get(path.suffix.lower(), {}))
         partial.replace(path)
+    except OSError as error:
+        # Of a full disk, Pillow's errors do not say where.
+        raise type(error)(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
 

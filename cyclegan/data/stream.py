@@ -1,6 +1,7 @@
 """Batches on the device, made ahead of the step that needs them."""
 
 import signal
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -135,18 +136,21 @@ def _empty(queue: Queue[Item]) -> None:
 def _by_processes(
     images: UnpairedImages, positions: Positions, num_threads: int
 ) -> Iterator[Levels]:
-    loader: DataLoader[Sample] = DataLoader(
-        images,
-        batch_sampler=positions,
-        num_workers=num_threads,
-        collate_fn=collate,
-        persistent_workers=num_threads > 0,
-        # Base seeds of workers come from here, not from the generator that the networks draw on.
-        generator=torch.Generator(),
-        worker_init_fn=_leave_signals if num_threads else None,
-    )
-    # The processes start here, not when the first batch is asked for.
-    return _one_line(iter(loader))
+    # More processes than cores may be what a slow drive asks for: no matter for a warning.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loader: DataLoader[Sample] = DataLoader(
+            images,
+            batch_sampler=positions,
+            num_workers=num_threads,
+            collate_fn=collate,
+            persistent_workers=num_threads > 0,
+            # Base seeds of workers come from here, not from what the networks draw on.
+            generator=torch.Generator(),
+            worker_init_fn=_leave_signals if num_threads else None,
+        )
+        # The processes start here, not when the first batch is asked for.
+        return _one_line(iter(loader))
 
 
 def _one_line(batches: Iterator[Levels]) -> Iterator[Levels]:

@@ -35,6 +35,12 @@ def introduction(
             yield f"  warning: {complaint}"
     if warning := size_warning(domain_A, domain_B, scale=settings.scale):
         yield f"warning: {warning}"
+    most = max(len(domain_A.files), len(domain_B.files))
+    if settings.images_per_step > most:
+        yield (
+            f"warning: a step takes {most} images, as an epoch has no more, and not "
+            f"{settings.images_per_step} (--batch_size times --accumulate)"
+        )
     half = settings.precision in HALVES
     if half and device.type == "cpu" and not has_bf16(device):
         yield f"warning: --precision {settings.precision} is slow here: this CPU only imitates it"
@@ -44,12 +50,12 @@ def introduction(
 
 def command_to_continue(settings: TrainSettings) -> str:
     """Quoted for the shell; the run's own settings hold everything else."""
-    words = ["python", "train.py", "--name", str(settings.name), "--continue_train"]
-    if settings.checkpoints_dir != TrainSettings.model_fields["checkpoints_dir"].default:
-        words += ["--checkpoints_dir", str(settings.checkpoints_dir)]
-    if settings.trust_imports:
-        words.append("--trust_imports")
-    return shlex.join(words)
+    return shlex.join(["python", "train.py", *_run(settings), "--continue_train"])
+
+
+def command_to_translate(settings: TrainSettings) -> str:
+    """The same for a folder that is still to be named."""
+    return f"{shlex.join(['python', 'test.py', *_run(settings)])} --input FOLDER"
 
 
 def device_line(device: torch.device, settings: TrainSettings, speed: Speed) -> str:
@@ -69,12 +75,14 @@ def device_line(device: torch.device, settings: TrainSettings, speed: Speed) -> 
     return f"on the CPU ({how}), as no CUDA device is used: expect {expect}"
 
 
-def data_bound_line(share: float, settings: TrainSettings) -> str | None:
+def data_bound_line(share: float, *, decoded: bool) -> str | None:
     """What to do where a run waits for its images."""
     if share < BOUND_BY_DATA:
         return None
-    remedy = "more --num_threads" if settings.cache == "off" else "--cache ram or disk"
-    return f"warning: {share:.0%} of the time is spent waiting for images: try {remedy}"
+    waiting = f"warning: {share:.0%} of the time is spent waiting for images"
+    if decoded:
+        return f"{waiting}, although they are decoded: other work may be holding up the processor"
+    return f"{waiting}: try --cache disk, or more --num_threads"
 
 
 def memory_line(device: torch.device) -> str:
@@ -86,3 +94,11 @@ def memory_line(device: torch.device) -> str:
     # In KiB, as Linux counts.
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return f"at most {peak / 1e9:.2f} GB of memory were in use"
+
+
+def _run(settings: TrainSettings) -> list[str]:
+    """The options by which either command finds the run."""
+    words = ["--name", str(settings.name)]
+    if settings.checkpoints_dir != TrainSettings.model_fields["checkpoints_dir"].default:
+        words += ["--checkpoints_dir", str(settings.checkpoints_dir)]
+    return [*words, *(["--trust_imports"] if settings.trust_imports else [])]

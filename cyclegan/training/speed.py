@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from cyclegan import hardware, spec
-from cyclegan.errors import UserError, explain
+from cyclegan.errors import UserError, short
 from cyclegan.networks.build import GENERATOR_NAMES
 from cyclegan.networks.running import HALVES, Running, Speed
 from cyclegan.settings import TrainSettings
@@ -82,7 +82,9 @@ def compiled_step(
         raise
     # A compiler, and what it builds on, may fail in any way.
     except Exception as error:
-        say(f"warning: this cannot be compiled, and is slower: {explain(error)}")
+        # What follows the first line is advice for those who mend compilers.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        say(f"warning: this cannot be compiled, and goes on uncompiled: {short(reason, most=200)}")
         for network in networks:
             network.uncompile()
         undo()

@@ -66,13 +66,7 @@ class Stepper:
         self.teach_G: Callable[..., Any] = self.teach_generators
         self.teach_D: Callable[..., Any] = self.teach_discriminators
         if speed.graph:
-            recorded: dict[str, Any] = {"pool": torch.cuda.graph_pool_handle(), "say": say}
-            self.teach_G = Replayed(
-                self.teach_generators, pattern=self.generators_pattern, **recorded
-            )
-            self.teach_D = Replayed(
-                self.teach_discriminators, pattern=self.discriminators_pattern, **recorded
-            )
+            self._record(say)
         self.pools = {
             domain: ImagePool(settings.pool_size, seed=settings.seed + offset)
             for offset, domain in enumerate("AB")
@@ -197,6 +191,13 @@ class Stepper:
         scaler.step(optimizer)
         scaler.update()
         return values
+
+    def _record(self, say: Callable[[str], object]) -> None:
+        recorded: dict[str, Any] = {"pool": torch.cuda.graph_pool_handle(), "say": say}
+        self.teach_G = Replayed(self.teach_generators, pattern=self.generators_pattern, **recorded)
+        self.teach_D = Replayed(
+            self.teach_discriminators, pattern=self.discriminators_pattern, **recorded
+        )
 
     @contextmanager
     def _halves(self, num: int) -> Iterator[tuple[Callable[..., Any], Callable[..., Any]]]:

@@ -22,14 +22,8 @@ from cyclegan.monitor.build import build_monitors
 from cyclegan.monitor.console import Console
 from cyclegan.monitor.files import forget_after
 from cyclegan.settings import TrainSettings
+from cyclegan.training import messages
 from cyclegan.training.batch_size import with_batch_size
-from cyclegan.training.messages import (
-    command_to_continue,
-    data_bound_line,
-    device_line,
-    introduction,
-    memory_line,
-)
 from cyclegan.training.meter import Interval, Meter, broken_networks, not_finite
 from cyclegan.training.model import build_model, check_sizes, unit
 from cyclegan.training.optim import Averaged, scale_learning_rate
@@ -202,7 +196,9 @@ class Trainer:
         self._refuse_nonsense(not_finite(values))
         speed = self.interval.read(self.progress.position)
         if self.progress.step not in EARLY_REPORTS and not self.data_bound:
-            self.data_bound = data_bound_line(speed["data_share"], self.settings)
+            self.data_bound = messages.data_bound_line(
+                speed["data_share"], decoded=self.images.decoded is not None
+            )
             if self.data_bound:
                 self._say(self.data_bound)
         self.interval = Interval(self.progress.position)
@@ -255,11 +251,11 @@ class Trainer:
 
     def _introduce(self) -> None:
         say, measured_every = self.console.say, self.schedule.evaluate_every
-        for line in introduction(
+        for line in messages.introduction(
             self.settings, self.domain_A, self.domain_B, self.device, evaluate_every=measured_every
         ):
             say(line)
-        say(device_line(self.device, self.settings, self.speed))
+        say(messages.device_line(self.device, self.settings, self.speed))
         if self.folder.moved_to is not None:
             say(f"the earlier run of this name is now {self.folder.moved_to}")
         if self.settings.continue_train:
@@ -272,7 +268,7 @@ class Trainer:
         """Saves, says how to go on, and gives the exit status that shells expect of a signal."""
         self._save("latest")
         if self.saves.step == self.progress.step:
-            command = command_to_continue(self.settings)
+            command = messages.command_to_continue(self.settings)
             self.console.say(f"stopped and saved at step {self.saves.step}; go on with: {command}")
         return 128 + signal
 
@@ -293,7 +289,7 @@ class Trainer:
             checkpoint.write_atomically(
                 path / "evaluation.json", lambda file: file.write(text.encode())
             )
-        say(memory_line(self.device))
+        say(messages.memory_line(self.device))
         say(f"done: weights, previews and curves are in {path} (open {path / 'index.html'})")
-        say(f"translate with: python test.py --name {self.settings.name} --input FOLDER")
+        say(f"translate with: {messages.command_to_translate(self.settings)}")
         return 0

@@ -35,10 +35,16 @@ class Translation:
         # Some generators draw noise: the same command is to write the same images.
         torch.manual_seed(0)
         self.plan.prepare_torch()
-        if self.settings.input is not None:
-            self._translate_input(self.settings.input)
-        else:
-            self._translate_test_images()
+        try:
+            if self.settings.input is not None:
+                self._translate_input(self.settings.input)
+            else:
+                self._translate_test_images()
+        except KeyboardInterrupt:
+            sys.stderr.write(
+                f"stopped: {self.written} images are written; the same command makes the rest\n"
+            )
+            raise
         return self._summary()
 
     def _translate_input(self, source: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 from torch.nn import functional
 
-from cyclegan.errors import explain
+from cyclegan.errors import short
 from cyclegan.networks.running import Running
 
 Size = tuple[int, int]
@@ -38,10 +38,10 @@ class Compiled:
             return translated
         # A compiler, and what it builds on, may fail in any way.
         except Exception as error:
-            problem = explain(error)
+            problem = short(next(iter(str(error).splitlines()), type(error).__name__), most=200)
         # Past the handler: the error's frames hold memory. What is no fault of the compiler's, as
         # too large an image, is raised again here.
         translated = otherwise(images)
         self.sizes.clear()
-        self.say(f"warning: this cannot be compiled, and is slower: {problem}")
+        self.say(f"warning: this cannot be compiled, and goes on uncompiled: {problem}")
         return translated
