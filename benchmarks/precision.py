@@ -49,7 +49,7 @@ def main() -> None:
             f"{statistics.fmean(v):.4g} ({min(v):.4g} to {max(v):.4g})" for v in columns.values()
         ]
         table.add_row(precision, *cells)
-    Console(width=110).print(table)
+    Console(width=140).print(table)
     figures = {"preset": options.preset, "seeds": options.seeds, "figures": summary, "runs": runs}
     report(figures, torch.device(options.device), out=options.out)
 

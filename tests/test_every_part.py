@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from cyclegan.hardware import has_compiler
 from cyclegan.losses import ADVERSARIAL_LOSSES, CONTRASTIVE_LOSSES, IMAGE_LOSSES, PENALTIES
 from cyclegan.networks import DIFFAUGMENTS, DISCRIMINATORS, GENERATORS
 from cyclegan.training.optim import OPTIMIZERS
@@ -209,16 +208,3 @@ def test_less_memory_gives_the_same_run(train):
     whole = train(**options, name="whole", batch_size=4)
     parts = train(**options, batch_size=2, accumulate=2, checkpoint_activations=None)
     assert losses(parts) == pytest.approx(losses(whole), rel=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not has_compiler(torch.device("cpu")), reason="no C++ compiler here")
-def test_a_compiled_run_gives_the_losses_of_an_uncompiled_one(train, tmp_path, monkeypatch, capfd):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
-    options = {"generator": "resnet(blocks=1)", "steps": 2, "precision": "fp32"}
-    plain = train(**options, name="plain")
-    compiled = train(**options, compile="default")
-    assert losses(compiled) == pytest.approx(losses(plain), rel=1e-3)
-    said = capfd.readouterr().out
-    assert "the first step took" in said
-    assert "cannot be compiled" not in said

@@ -1,9 +1,11 @@
 """What a run makes of --precision, --compile, --accumulate and --checkpoint_activations."""
 
 import copy
+import json
 
 import pytest
 import torch
+from running import TINY, train
 
 from cyclegan import hardware
 from cyclegan.errors import UserError
@@ -15,6 +17,7 @@ from cyclegan.training.step import Stepper
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 LONG = 10**6
+LOSSES = ("adversarial", "cycle", "identity", "D")
 SMALL = {
     "dataroot": "unused",
     "name": "unused",
@@ -230,3 +233,23 @@ def test_a_mistake_of_the_users_in_the_first_step_is_no_matter_of_compiling():
 
     with pytest.raises(UserError, match="own fails"):
         compiled_step(step, undo=lambda: None, networks=[], say=lambda _: None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hardware.has_compiler(CPU), reason="no C++ compiler here")
+def test_a_compiled_run_gives_the_losses_of_an_uncompiled_one(dataroot, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    options = [*TINY, f"--dataroot={dataroot}", "--steps=2", "--precision=fp32"]
+    found = {}
+    for compile in ("off", "default"):
+        # Dropout draws other numbers where it is compiled.
+        ways = ["--generator=resnet(blocks=1)", f"--compile={compile}", f"--name={compile}"]
+        done = train(tmp_path, *options, *ways)
+        assert done.returncode == 0, done.stderr
+        assert "cannot be compiled" not in done.stdout
+        assert ("the first step took" in done.stdout) == (compile == "default")
+        lines = (tmp_path / "runs" / compile / "metrics.jsonl").read_text().splitlines()
+        values = json.loads(lines[-1])
+        found[compile] = {k: v for k, v in values.items() if k.split("_")[0] in LOSSES}
+    assert found["default"] == pytest.approx(found["off"], rel=1e-3)
+    assert len(found["off"]) == 8
