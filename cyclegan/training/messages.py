@@ -50,7 +50,7 @@ def introduction(
 
 def command_to_continue(settings: TrainSettings) -> str:
     """Quoted for the shell; the run's own settings hold everything else."""
-    return shlex.join(["python", "train.py", *_run(settings), "--continue_train"])
+    return shlex.join(["python", "train.py", *_run(settings, "--continue_train")])
 
 
 def command_to_translate(settings: TrainSettings) -> str:
@@ -96,9 +96,9 @@ def memory_line(device: torch.device) -> str:
     return f"at most {peak / 1e9:.2f} GB of memory were in use"
 
 
-def _run(settings: TrainSettings) -> list[str]:
+def _run(settings: TrainSettings, *flags: str) -> list[str]:
     """The options by which either command finds the run."""
-    words = ["--name", str(settings.name)]
+    words = ["--name", str(settings.name), *flags]
     if settings.checkpoints_dir != TrainSettings.model_fields["checkpoints_dir"].default:
         words += ["--checkpoints_dir", str(settings.checkpoints_dir)]
     return [*words, *(["--trust_imports"] if settings.trust_imports else [])]
