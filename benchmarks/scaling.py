@@ -112,7 +112,7 @@ def training_step(size: int, batch: int, device: torch.device) -> Callable[[], o
     # Compiling anew for each shape would be most of what is measured.
     settings = _settings(crop_size=size, load_size=size, batch_size=batch, compile="off")
     speed = plan(settings, device, total_steps=1)
-    prepare_torch(speed)
+    prepare_torch(settings, speed)
     torch.manual_seed(0)
     stepper = Stepper(build_model(settings).to(device), settings, speed=speed)
     real_A, real_B = (torch.rand(batch, 3, size, size, device=device) * 2 - 1 for _ in "AB")
@@ -243,7 +243,7 @@ def show(title: str, rows: Sequence[Row]) -> None:
     table = Table(*(name.replace("_", " ") for name in names), title=title)
     for row in rows:
         table.add_row(*(str(row.get(name, "")) for name in names))
-    Console().print(table)
+    Console(width=150).print(table)
 
 
 def arguments() -> argparse.Namespace:
