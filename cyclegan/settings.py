@@ -3,54 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cyclegan.errors import UserError
+from cyclegan.option_types import BatchSize, DeviceName, Duration, FolderName, UserPath
 
 Preprocess = Literal[
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "resize", "none"
 ]
 Direction = Literal["AtoB", "BtoA"]
 AnySettings = TypeVar("AnySettings", bound=BaseModel)
-
-
-def _device_name(name: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,2})?", name):
-        raise ValueError("must be auto, cuda, cuda:1, mps or cpu")
-    return name
-
-
-def _folder_name(name: str) -> str:
-    if name != Path(name).name or name in ("", ".", "..") or "\\" in name:
-        raise ValueError("must be a plain name, without folders in it")
-    if name != name.strip() or not name.isprintable():
-        raise ValueError("must be a plain name, without spaces around it or unprintable characters")
-    return name
-
-
-def _expanded(path: Path) -> Path:
-    if "\0" in str(path):
-        raise ValueError("must be a path, without unprintable characters")
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise ValueError("there is no such home folder: write the path out") from None
-
-
-def _batch_size(size: int | str) -> int | str:
-    if isinstance(size, int) and not 1 <= size <= 65536:
-        raise ValueError("must be from 1 to 65536, or auto")
-    return size
-
-
-DeviceName = Annotated[str, AfterValidator(_device_name)]
-FolderName = Annotated[str, AfterValidator(_folder_name)]
-UserPath = Annotated[Path, AfterValidator(_expanded)]
-BatchSize = Annotated[int | Literal["auto"], AfterValidator(_batch_size)]
 
 
 def _slot(default: str, description: str) -> Any:
@@ -199,11 +164,21 @@ class TrainSettings(Settings):
     preview_every: int = Field(400, ge=1, description="steps between previews")
     save_every: int = Field(5000, ge=1, description="steps between saves of the latest state")
     save_epoch_every: int = Field(5, ge=1, description="epochs between kept weights")
+    keep: int = Field(3, ge=1, description="states kept to go on from, the newest")
+    time_limit: Duration | None = Field(
+        None, description="save and stop before so long, as 11h30m; status 124 then"
+    )
+    deterministic: bool = Field(
+        False, description="the same numbers every time on CUDA too, at some speed"
+    )
 
     monitor: Literal["visdom", "none"] = Field("visdom", description="the live page, or none")
     display_id: int = Field(1, ge=0, description="0 turns the live page off")
     display_server: str = Field("http://127.0.0.1", description="address of a Visdom server")
     display_port: int = Field(8097, ge=1, le=65535, description="port of the Visdom server")
+    display_host: str = Field(
+        "127.0.0.1", description="address that a server of ours listens on; others need a login"
+    )
 
     @model_validator(mode="after")
     def _check_sizes(self) -> TrainSettings:

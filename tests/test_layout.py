@@ -16,6 +16,7 @@ ORDER = (
     "spec",
     "classic_table",
     "classic_options",
+    "option_types",
     "settings",
     "hardware",
     "presets",

@@ -10,7 +10,8 @@ from typing_extensions import Self, TypeAliasType
 
 from cyclegan import spec
 from cyclegan.command_line import parse
-from cyclegan.settings import UserPath, check
+from cyclegan.option_types import UserPath
+from cyclegan.settings import check
 
 Range = tuple[float, float]
 

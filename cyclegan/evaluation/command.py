@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from cyclegan.command_line import parse
-from cyclegan.settings import DeviceName, FolderName, UserPath, check
+from cyclegan.option_types import DeviceName, FolderName, UserPath
+from cyclegan.settings import check
 
 
 class EvaluateSettings(BaseModel):

@@ -1,0 +1,63 @@
+"""Types of options whose values need more of a check than their kind."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+_DURATION = re.compile(
+    r"(?:(?P<d>\d{1,4})d)?(?:(?P<h>\d{1,5})h)?(?:(?P<m>\d{1,6})m)?(?:(?P<s>\d{1,8})s)?"
+)
+_SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+
+
+def seconds(duration: str) -> int:
+    """What 11h30m, 2d, 90m or 45s come to; raises ValueError for anything else."""
+    found = _DURATION.fullmatch(duration.strip().lower())
+    parts = {unit: int(count) for unit, count in found.groupdict("0").items()} if found else {}
+    total = sum(count * _SECONDS[unit] for unit, count in parts.items())
+    if not total:
+        raise ValueError("must be a time as 11h30m, 90m or 45s")
+    return total
+
+
+def _duration(text: str) -> str:
+    seconds(text)
+    return text
+
+
+def _device_name(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,2})?", name):
+        raise ValueError("must be auto, cuda, cuda:1, mps or cpu")
+    return name
+
+
+def _folder_name(name: str) -> str:
+    if name != Path(name).name or name in ("", ".", "..") or "\\" in name:
+        raise ValueError("must be a plain name, without folders in it")
+    if name != name.strip() or not name.isprintable():
+        raise ValueError("must be a plain name, without spaces around it or unprintable characters")
+    return name
+
+
+def _expanded(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("must be a path, without unprintable characters")
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such home folder: write the path out") from None
+
+
+def _batch_size(size: int | str) -> int | str:
+    if isinstance(size, int) and not 1 <= size <= 65536:
+        raise ValueError("must be from 1 to 65536, or auto")
+    return size
+
+
+DeviceName = Annotated[str, AfterValidator(_device_name)]
+Duration = Annotated[str, AfterValidator(_duration)]
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+UserPath = Annotated[Path, AfterValidator(_expanded)]
+BatchSize = Annotated[int | Literal["auto"], AfterValidator(_batch_size)]
