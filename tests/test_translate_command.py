@@ -97,7 +97,8 @@ def test_weights_alone_translate_a_folder(translate, tmp_path: Path) -> None:
     torch.save(nn.DataParallel(network).state_dict(), tmp_path / "horse2zebra.pth")
     source = save(tmp_path / "in" / "a.png", size=(17, 31))
     words = ["--weights", tmp_path / "horse2zebra.pth", "--input", tmp_path / "in"]
-    assert translate(*words, name=None) == 0
+    # On some CPUs auto is bf16, which differs by a level here and there.
+    assert translate(*words, "--precision", "fp32", name=None) == 0
     target = tmp_path / "results/horse2zebra/test_latest/in_AtoB/a.png"
     assert (levels(target) == levels(on_cpu(network)(source))).all()
 
