@@ -32,6 +32,7 @@ from cyclegan.data.augment import Preparation
 from cyclegan.data.cache import cache_path
 from cyclegan.data.decoded import decode_once
 from cyclegan.data.folders import check_domains, find_images, size_warning
+from cyclegan.data.shares import Positions
 from cyclegan.data.stream import stream
 from cyclegan.data.unpaired import UnpairedImages
 from cyclegan.hardware import resolve_device
@@ -183,7 +184,8 @@ def open_data_set(root: Path, count: int) -> Row:
     lap("cache_off_s")
     images = UnpairedImages(domains[0].files, domains[1].files, prepare, seed=0)
     num = settings.num_threads
-    batches = stream(images, batch_size=BATCH, start=0, num_threads=num, device=CPU)
+    steps = Positions(images.epoch_length, images_per_step=BATCH)
+    batches = stream(images, steps, num_threads=num, device=CPU)
     next(batches)
     lap("first_batch_s")
     _take(batches, 2 * num)
@@ -207,10 +209,11 @@ def against_processes(options: argparse.Namespace, sources: Sequence[Path]) -> l
     """Images of both domains a second, at 256 px, with no step to compute beside."""
     prepare = Preparation("resize_and_crop", 286, 256, True)
     images = UnpairedImages(sources, sources, (prepare, prepare), seed=0)
+    steps = Positions(images.epoch_length, images_per_step=BATCH)
     best = dict.fromkeys(options.processes, float("inf"))
     for _ in range(options.rounds):
         for num in best:
-            batches = stream(images, batch_size=BATCH, start=0, num_threads=num, device=CPU)
+            batches = stream(images, steps, num_threads=num, device=CPU)
             _take(batches, 1 + 2 * num)
             began = time.perf_counter()
             _take(batches, options.batches_timed)

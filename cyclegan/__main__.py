@@ -1,4 +1,4 @@
-"""The lesser commands: python -m cyclegan degrade | evaluate, each with its own --help."""
+"""The lesser commands: python -m cyclegan degrade | doctor | evaluate, each with its own --help."""
 
 import importlib
 import sys
@@ -13,6 +13,10 @@ COMMANDS = {
     "degrade": (
         "cyclegan.data.degrade_command.main",
         "make a low-resolution domain from photographs",
+    ),
+    "doctor": (
+        "cyclegan.data.doctor_command.main",
+        "look over a data folder before a long run: broken files, duplicates, colours",
     ),
     "evaluate": (
         "cyclegan.evaluation.command.main",

@@ -1,26 +1,30 @@
 """A run on disk: its whole state for going on, and weights in the classic layout for everyone.
 
-    checkpoints/<name>/state.pt                 everything the loop changes, in one dictionary
+    checkpoints/<name>/state_00005000.pt        everything the loop changes, in one dictionary
     checkpoints/<name>/latest_net_G_A.pth ...   the generators to translate with, and the judges
     checkpoints/<name>/<epoch>_net_G_A.pth ...  the same, kept every few epochs
 
 Files hold tensors and plain data only and are read with weights_only=True: no code in them runs.
+What is read was written whole: archives carry checksums, which are compared.
 """
 
 import errno
 import os
-import pickle
-import warnings
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from cyclegan.archives import Unreadable, load_tensors
 from cyclegan.errors import UserError
 
-STATE_FILE = "state.pt"
+DAMAGED = ".damaged"
 
 # The classic implementation names a discriminator after its generator, we after what it judges.
 CLASSIC_NAMES = {"G_AB": "G_A", "G_BA": "G_B", "D_A": "D_B", "D_B": "D_A"}
@@ -33,28 +37,79 @@ def weights_path(run_dir: Path, epoch: str | int, network: str) -> Path:
     return run_dir / f"{epoch}_net_{CLASSIC_NAMES[network]}.pth"
 
 
-def save_weights(run_dir: Path, epoch: str | int, networks: Mapping[str, nn.Module]) -> None:
+def save_weights(
+    run_dir: Path, epoch: str | int, networks: Mapping[str, nn.Module | StateDict]
+) -> None:
     for name, network in networks.items():
-        state = {key: value.detach().cpu() for key, value in network.state_dict().items()}
+        weights = network.state_dict() if isinstance(network, nn.Module) else network
+        state = {key: value.detach().cpu() for key, value in weights.items()}
         _save(state, weights_path(run_dir, epoch, name))
 
 
-def save_state(run_dir: Path, state: Mapping[str, Any]) -> None:
-    _save(dict(state), run_dir / STATE_FILE)
+def save_shareable(path: Path, weights: StateDict, about: Mapping[str, str]) -> None:
+    """One network's weights as safetensors, with a few words about them that travel along."""
+    apart = {key: value.detach().cpu().clone().contiguous() for key, value in weights.items()}
+    content = save(apart, metadata=dict(about))
+    write_atomically(path, lambda file: file.write(content))
 
 
-def load_state(run_dir: Path) -> dict[str, Any]:
-    """The state of a run on the CPU; raises UserError where there is none, or it is damaged."""
-    path = run_dir / STATE_FILE
-    if not path.is_file():
+def about_shareable(path: Path) -> dict[str, str]:
+    """The words that travel with such a file; raises UserError where it is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{run_dir} holds no checkpoint to go on from (no {STATE_FILE}): "
-            "start anew without --continue_train"
-        )
-    state = _load(path)
-    if not isinstance(state, dict):
-        raise UserError(f"{path} holds no state of a run: start anew without --continue_train")
-    return state
+            f"{path} is damaged or no safetensors file ({error}): copy it anew"
+        ) from None
+
+
+def find_states(run_dir: Path) -> list[Path]:
+    """The states that a run may go on from, the newest first."""
+    return sorted((p for p in run_dir.glob("state_*.pt") if _step(p) >= 0), key=_step, reverse=True)
+
+
+def save_state(run_dir: Path, state: Mapping[str, Any], *, step: int, keep: int = 3) -> None:
+    """Raises OSError where it cannot be written; the states before it are then all still there."""
+    _save(dict(state), run_dir / f"state_{step:08d}.pt")
+    drop_states(run_dir, keep=keep)
+
+
+def drop_states(run_dir: Path, *, keep: int) -> bool:
+    """Removes all but the newest; whether there were any to remove."""
+    old = find_states(run_dir)[keep:]
+    for path in old:
+        with suppress(OSError):
+            path.unlink()
+    return bool(old)
+
+
+def set_aside(run_dir: Path, *, after: int) -> None:
+    """Puts states of later steps out of the way: they are damaged, or of steps that are taken
+    again.
+    """
+    for path in find_states(run_dir):
+        if _step(path) > after:
+            path.replace(path.with_name(path.name + DAMAGED))
+
+
+def load_state(run_dir: Path, *, say: Callable[[str], object] = print) -> dict[str, Any]:
+    """The newest state that is whole, on the CPU; `say` is told of those that are not. Raises
+    UserError where there is none.
+    """
+    problems = [f"{run_dir} holds no checkpoint to go on from: start anew without --continue_train"]
+    for path in find_states(run_dir):
+        try:
+            state = _load(path)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        if isinstance(state, dict):
+            for problem in problems[1:]:
+                say(f"warning: {problem.partition(':')[0]}; going on from {path.name} before it")
+            return state
+        problems.append(f"{path} holds no state of a run: start anew without --continue_train")
+    raise UserError(problems[-1])
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -64,6 +119,9 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise UserError(_no_weights(path))
+    if path.suffix == ".safetensors":
+        about_shareable(path)
+        return load_file(path)
     weights = _load(path)
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise UserError(f"{path} holds no weights of one network: give a *_net_G_*.pth")
@@ -93,19 +151,36 @@ def fit_weights(network: nn.Module, weights: StateDict, *, source: Path) -> None
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """The old file or the new one, whole, whatever happens in between.
+    """The old file or the new one, whole, whatever happens in between, a power cut included.
 
     Raises OSError where the disk is full; the old file is then untouched.
     """
     partial = path.with_name(f"{path.name}.partial")
+    # Left behind by a crash, or a link that somebody has put there to have its target overwritten.
+    partial.unlink(missing_ok=True)
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        _into_place(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _into_place(partial: Path, path: Path) -> None:
+    """On the disk first, then under its name, then the name on the disk."""
+    _sync(partial)
+    partial.replace(path)
+    # Some file systems cannot do this for folders; they keep names by themselves.
+    with suppress(OSError):
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _save(content: dict[str, Any], path: Path) -> None:
@@ -120,20 +195,19 @@ def _save(content: dict[str, Any], path: Path) -> None:
 
 
 def _load(path: Path) -> Any:
-    with path.open("rb") as file, warnings.catch_warnings():
-        # Of an odd file torch says much; one line is enough.
-        warnings.simplefilter("ignore")
-        try:
-            return torch.load(file, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
-            reason = "it holds more than tensors and plain data"
-        # Damage makes torch raise anything: IndexError, AssertionError, struct.error, OSError ...
-        except Exception as error:
-            reason = type(error).__name__
-    raise UserError(
-        f"{path} is damaged or not a checkpoint ({reason}): "
-        "copy it anew, use an earlier --epoch of test.py, or train anew without --continue_train"
-    )
+    try:
+        return load_tensors(path)
+    except Unreadable as error:
+        raise UserError(
+            f"{path} is damaged or not a checkpoint ({error}): copy it anew, use an earlier "
+            "--epoch of test.py, or train anew without --continue_train"
+        ) from None
+
+
+def _step(path: Path) -> int:
+    """Of a state's file; -1 for others."""
+    match = re.fullmatch(r"state_(\d+)\.pt", path.name)
+    return int(match[1]) if match else -1
 
 
 def _no_weights(path: Path) -> str:

@@ -7,6 +7,7 @@ the options on the command line: each overrides those before it.
 import contextlib
 import inspect
 import io
+import os
 import re
 import sys
 import types
@@ -19,6 +20,9 @@ from cyclegan import settings as options
 from cyclegan.errors import UserError
 from cyclegan.settings import AnySettings, Settings, TrainSettings, TranslateSettings
 from cyclegan.spec import nearest
+
+# What a saved run does not say for the one who goes on with it.
+ELSEWHERE = ("display_server", "cache_dir")
 
 # The frame tyro draws round its messages.
 _FRAME = re.compile(r"^[╭╰│─\s]+|[╮╯│─\s]+$")
@@ -90,6 +94,8 @@ def _saved_settings(asked: dict[str, Any]) -> dict[str, Any]:
         )
     # Where the run lies and whom to trust is said by the one who asks, never by a file.
     here = {"name": name, "checkpoints_dir": where.checkpoints_dir, "trust_imports": False}
+    # Nor where previews, logins and caches go.
+    here |= {option: TrainSettings.model_fields[option].default for option in ELSEWHERE}
     return {**saved, **here}
 
 
@@ -112,13 +118,22 @@ def _with_name(settings: TrainSettings) -> TrainSettings:
         return settings
     name = _default_name(settings.dataroot, settings.dir_B)
     if name is None:
-        raise UserError(f"--dataroot {settings.dataroot} has no name of its own: give --name")
+        raise UserError(f"--dataroot {settings.dataroot}: no run can have that name: give --name")
     return settings.model_copy(update={"name": name})
 
 
 def _default_name(dataroot: Path | None, dir_B: Path | None) -> str | None:
     folder = dataroot or dir_B
-    return (folder.resolve().name or None) if folder else None
+    if folder is None:
+        return None
+    # Path.resolve raises where a link leads to itself.
+    name = Path(os.path.realpath(folder)).name
+    try:
+        # A folder may have a name that no run can have.
+        options.check(Settings, {"name": name})
+    except UserError:
+        return None
+    return name
 
 
 def _in_our_words(arguments: Sequence[str], *, train: bool) -> list[str]:

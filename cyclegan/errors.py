@@ -1,5 +1,7 @@
 """The one exception for a user's mistake, and how a command ends on it."""
 
+import io
+import os
 import sys
 import sysconfig
 import traceback
@@ -21,6 +23,10 @@ def one_line_errors() -> Iterator[None]:
     """Ends the program with exit status 2 and one line on stderr where a UserError escapes, or
     where the disk or a permission refuses; with 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name may hold bytes that the terminal's encoding has no letters for.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
     except UserError as error:
@@ -52,5 +58,8 @@ def short(text: str, most: int = 100) -> str:
 
 
 def _end(message: str) -> NoReturn:
+    if os.environ.get("RANK", "0") != "0":
+        # Of several processes that make the same mistake, the first speaks.
+        message = f"process {os.environ['RANK']}: {message}"
     sys.stderr.write(f"error: {short(' '.join(message.split()), LONGEST_MESSAGE)}\n")
     raise SystemExit(2) from None

@@ -19,14 +19,17 @@ _LARGEST_INT = 2**31 - 1
 Precision = Literal["bf16", "fp16", "tf32", "fp32"]
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, *, index: int = 0) -> torch.device:
     """The device that a --device value means on this machine; raises UserError if it has none. A
-    GPU has its index, and is the one that the process works on from now on: streams and graphs are
-    made on that one.
+    GPU has its index, of itself or that of the process among those of its machine, and is the one
+    that the process works on from now on: streams and graphs are made on that one.
     """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        if index >= torch.cuda.device_count():
+            found = torch.cuda.device_count()
+            raise UserError(f"{index + 1} processes on {found} GPUs: give torchrun fewer")
+        return _current(torch.device("cuda", index))
     if name == "auto":
-        if torch.cuda.is_available():
-            return _current(torch.device("cuda"))
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -41,6 +44,15 @@ def _current(device: torch.device) -> torch.device:
     index = device.index or 0
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
+
+
+def own_place() -> tuple[int, int, int]:
+    """As torchrun tells: a process's rank, how many there are, its rank on its machine."""
+    words = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
+    if not all(word.isdigit() for word in words):
+        return 0, 1, 0
+    rank, size, local_rank = map(int, words)
+    return rank, size, local_rank
 
 
 def resolve_precision(name: str, device: torch.device) -> Precision:

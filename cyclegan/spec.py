@@ -14,6 +14,7 @@ import functools
 import importlib
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,10 @@ def parse(expression: str, *, slot: str) -> list[Term]:
     if len(expression) > LONGEST:
         raise UserError(f"--{slot} has {len(expression)} characters: {LONGEST} are the most")
     try:
-        tree = ast.parse(expression, mode="eval").body
+        # Of some of what it cannot read, as 1if, Python would say something on its own as well.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(expression, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UserError(
             f'--{slot} "{short(expression)}" cannot be read: {_reason(error)}'

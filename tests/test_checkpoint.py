@@ -145,8 +145,8 @@ def test_the_hostile_file_of_these_tests_does_run_where_it_may(tmp_path: Path) -
 
 
 def test_a_hostile_state_is_refused_too(tmp_path: Path) -> None:
-    saved(tmp_path / "state.pt", {"progress": Hostile(tmp_path / "mark")})
-    with pytest.raises(UserError, match="state.pt"):
+    saved(tmp_path / "state_00000001.pt", {"progress": Hostile(tmp_path / "mark")})
+    with pytest.raises(UserError, match="state_00000001.pt"):
         checkpoint.load_state(tmp_path)
     assert not (tmp_path / "mark").exists()
 
@@ -224,7 +224,7 @@ def test_a_missing_file_is_named(name: str, tmp_path: Path) -> None:
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     state = {"progress": {"step": 3}, "pools": [torch.arange(3)], "text": "a"}
-    checkpoint.save_state(tmp_path, state)
+    checkpoint.save_state(tmp_path, state, step=3)
     loaded = checkpoint.load_state(tmp_path)
     assert loaded["progress"] == {"step": 3}
     assert torch.equal(loaded["pools"][0], torch.arange(3))
@@ -236,9 +236,71 @@ def test_a_folder_without_a_state_is_named_with_the_remedy(tmp_path: Path) -> No
 
 
 def test_a_state_that_is_none_is_refused(tmp_path: Path) -> None:
-    saved(tmp_path / "state.pt", torch.zeros(3))
+    saved(tmp_path / "state_00000001.pt", torch.zeros(3))
     with pytest.raises(UserError, match="no state of a run"):
         checkpoint.load_state(tmp_path)
+
+
+def save_states(folder: Path, *steps: int, keep: int = 3) -> None:
+    for step in steps:
+        checkpoint.save_state(folder, {"at": step, "w": torch.ones(1000)}, step=step, keep=keep)
+
+
+def damage(path: Path) -> None:
+    """One bit of a weight, which torch by itself reads without a word."""
+    content = bytearray(path.read_bytes())
+    content[content.find(torch.ones(4).numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+
+
+def test_only_the_newest_states_are_kept(tmp_path: Path) -> None:
+    save_states(tmp_path, 5, 90, 100_000_000, 7, keep=2)
+    names = [path.name for path in checkpoint.find_states(tmp_path)]
+    assert names == ["state_100000000.pt", "state_00000090.pt"]
+
+
+def test_the_state_before_a_damaged_one_is_taken_and_the_damage_said(tmp_path: Path) -> None:
+    save_states(tmp_path, 10, 20, 30)
+    damage(tmp_path / "state_00000030.pt")
+    (tmp_path / "state_00000020.pt").write_bytes(b"")
+    said: list[str] = []
+    assert checkpoint.load_state(tmp_path, say=said.append)["at"] == 10
+    assert len(said) == 2
+    assert "state_00000030.pt is damaged" in said[0]
+    assert "checksum" in said[0]
+    assert "going on from state_00000010.pt" in said[0]
+
+
+def test_where_every_state_is_damaged_the_oldest_is_named(tmp_path: Path) -> None:
+    save_states(tmp_path, 10)
+    damage(tmp_path / "state_00000010.pt")
+    with pytest.raises(UserError, match=r"state_00000010.pt is damaged.*checksum"):
+        checkpoint.load_state(tmp_path)
+
+
+def test_states_that_are_passed_over_are_put_aside_and_not_removed(tmp_path: Path) -> None:
+    save_states(tmp_path, 10, 20)
+    checkpoint.set_aside(tmp_path, after=10)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "state_00000010.pt",
+        "state_00000020.pt.damaged",
+    ]
+
+
+def test_shareable_weights_come_back_with_their_words(tmp_path: Path) -> None:
+    source, path = network(), tmp_path / "x.safetensors"
+    checkpoint.save_shareable(path, source.state_dict(), {"network": "G_AB"})
+    assert checkpoint.about_shareable(path) == {"network": "G_AB"}
+    loaded = checkpoint.load_weights(path)
+    assert all(torch.equal(loaded[key], value) for key, value in source.state_dict().items())
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff" * 100, (2**62).to_bytes(8, "little")])
+def test_damaged_shareable_weights_are_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="x.safetensors is damaged"):
+        checkpoint.load_weights(path)
 
 
 def test_a_failing_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

@@ -270,7 +270,7 @@ def test_a_name_that_no_terminal_can_print_is_still_one_line(root, name):
 
 
 def test_the_check_leaves_no_warning_filter_behind(root, monkeypatch):
-    def read(path):
+    def read(path, **_):
         # What threads do to each other when each silences warnings and restores them.
         warnings.simplefilter("ignore")
         return Image.open(path)

@@ -10,7 +10,7 @@ from running import TINY, train
 from cyclegan.losses.terms import Clock
 from cyclegan.networks.running import PLAIN, Speed
 from cyclegan.settings import TrainSettings, check
-from cyclegan.training.batch_size import with_batch_size
+from cyclegan.training.memory import with_batch_size
 from cyclegan.training.model import build_model
 from cyclegan.training.optim import scale_learning_rate
 from cyclegan.training.step import Stepper
@@ -139,12 +139,15 @@ def test_a_classic_step_in_bf16_fits_a_small_gpu(side, most):
     assert torch.cuda.max_memory_allocated() - before < most
 
 
+SIZES = {"A": (256, 256), "B": (256, 256)}
+
+
 def test_the_batch_size_that_fits_grows_as_blocks_are_computed_again():
     values = {"dataroot": "x", "name": "x", "batch_size": "auto", "generator": "resnet(blocks=9)"}
     found = {}
     for again in (False, True):
         settings = check(TrainSettings, {**values, "checkpoint_activations": again})
-        fitting = with_batch_size(settings, torch.device("cuda", 0), most=4)
+        fitting = with_batch_size(settings, torch.device("cuda", 0), SIZES, most=4)
         found[again] = fitting.batch_size
     assert 1 <= found[False] <= found[True] <= 4
 

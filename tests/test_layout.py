@@ -19,6 +19,7 @@ ORDER = (
     "option_types",
     "settings",
     "hardware",
+    "archives",
     "presets",
     "command_line",
     "networks",

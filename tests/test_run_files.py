@@ -7,7 +7,7 @@ import re
 from PIL import Image
 
 from cyclegan.monitor.console import duration
-from cyclegan.monitor.files import Files, forget_after, read_metrics
+from cyclegan.monitor.files import Files, read_metrics, write_metrics
 from cyclegan.monitor.report import write_report
 
 VALUES = {"D_A": 0.25, "cycle_A": 1.5, "lr": 2e-4, "images_per_second": 3.0, "data_wait": 0.002}
@@ -33,12 +33,18 @@ def test_a_line_cut_short_by_a_crash_is_passed_over(tmp_path):
     assert read_metrics(tmp_path) == [(1, {"D_A": 0.5})]
 
 
-def test_resuming_forgets_the_points_that_will_be_made_again(tmp_path):
+def test_points_are_written_anew_from_a_saved_state(tmp_path):
+    files(tmp_path, []).scalars(30, VALUES)
+    write_metrics(tmp_path, [(10, VALUES), (20, VALUES)])
+    assert read_metrics(tmp_path) == [(10, VALUES), (20, VALUES)]
+
+
+def test_a_run_that_goes_back_forgets_the_points_that_it_makes_again(tmp_path):
     log = files(tmp_path, [])
-    for step in (10, 20, 30):
+    for step in (10, 20, 30, 20):
         log.scalars(step, VALUES)
-    forget_after(tmp_path, 20)
     assert [step for step, _ in read_metrics(tmp_path)] == [10, 20]
+    assert [step for step, _ in log.points] == [10, 20]
 
 
 def test_the_loss_log_has_the_classic_lines(tmp_path):

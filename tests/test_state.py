@@ -1,7 +1,5 @@
 """What a saved state may be continued with."""
 
-import copy
-
 import pytest
 import torch
 
@@ -11,7 +9,7 @@ from cyclegan.settings import TrainSettings, check
 from cyclegan.training.model import build_model
 from cyclegan.training.optim import Averaged
 from cyclegan.training.schedule import Schedule
-from cyclegan.training.state import Progress, capture, restore
+from cyclegan.training.state import RunState, copied
 from cyclegan.training.step import Stepper
 
 SMALL = {
@@ -25,14 +23,14 @@ def parts(speed=PLAIN, **options):
     settings = check(TrainSettings, {**SMALL, **options})
     stepper = Stepper(build_model(settings), settings, speed=speed)
     averaged = Averaged(stepper.model.generators, decay=settings.ema)
-    return Progress(), stepper, averaged, Schedule(settings, epoch_length=10)
+    return RunState(stepper, averaged, Schedule(settings, epoch_length=10))
 
 
 def saved(**options):
     made = parts(**options)
     image = torch.zeros(1, 3, 16, 16)
-    made[1].step(image, image)
-    return capture(*made)
+    made.stepper.step(image, image)
+    return made.capture()
 
 
 @pytest.mark.parametrize(
@@ -47,18 +45,18 @@ def saved(**options):
 )
 def test_a_state_of_other_parts_is_refused_in_one_line(options, sentence):
     with pytest.raises(UserError, match=sentence) as caught:
-        restore(saved(), *parts(**options))
+        parts(**options).restore(saved())
     assert "\n" not in str(caught.value)
 
 
 def test_rates_momenta_and_decays_are_those_of_the_settings_at_hand():
     changed = {"lr": 0.01, "beta1": 0.9, "optimizer": "adam(weight_decay=0.1)"}
     made = parts(**changed)
-    restore(saved(), *made)
-    (group,) = made[1].optimizer_G.param_groups
+    made.restore(saved())
+    (group,) = made.stepper.optimizer_G.param_groups
     assert (group["first_lr"], group["betas"][0], group["weight_decay"]) == (0.01, 0.9, 0.1)
     # What Adam has learned of the gradients is kept.
-    assert made[1].optimizer_G.state_dict()["state"]
+    assert made.stepper.optimizer_G.state_dict()["state"]
 
 
 @pytest.mark.parametrize("before", [PLAIN, Speed(fused=True), Speed(channels_last=True)])
@@ -68,11 +66,11 @@ def test_a_run_goes_on_as_it_was_whatever_way_it_is_computed(before, after):
     torch.manual_seed(0)
     expected = parts(before)
     for pair in images[:2]:
-        expected[1].step(*pair)
-    state = copy.deepcopy(capture(*expected))
+        expected.stepper.step(*pair)
+    state = copied(expected.capture())
     resumed = parts(after)
-    restore(state, *resumed)
+    resumed.restore(state)
     for pair in images[2:]:
-        theirs, mine = expected[1].step(*pair), resumed[1].step(*pair)
+        theirs, mine = expected.stepper.step(*pair), resumed.stepper.step(*pair)
         for name, value in theirs.items():
             torch.testing.assert_close(mine[name], value, rtol=1e-4, atol=1e-6)

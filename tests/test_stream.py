@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from cyclegan.data.augment import Preparation
 from cyclegan.data.cache import decode_all
 from cyclegan.data.images import read_image, to_tensor
+from cyclegan.data.shares import Positions
 from cyclegan.data.stream import Batch, stream
 from cyclegan.data.unpaired import UnpairedImages
 from cyclegan.errors import UserError
@@ -45,7 +46,8 @@ def files(tmp_path):
 
 
 def batches(images, *, count, start=0, batch_size=1, num_threads=0) -> list[Batch]:
-    made = stream(images, batch_size=batch_size, start=start, num_threads=num_threads, device=CPU)
+    positions = Positions(images.epoch_length, images_per_step=batch_size, start=start)
+    made = stream(images, positions, num_threads=num_threads, device=CPU)
     return list(islice(made, count))
 
 
@@ -126,7 +128,9 @@ def test_processes_may_be_spawned(photographs):
 
 
 def test_decoded_images_need_no_processes(photographs):
-    made = stream(keep_decoded(photographs), batch_size=2, start=0, num_threads=2, device=CPU)
+    images = keep_decoded(photographs)
+    positions = Positions(images.epoch_length, images_per_step=2)
+    made = stream(images, positions, num_threads=2, device=CPU)
     next(made)
     assert not multiprocessing.active_children()
 
@@ -265,7 +269,8 @@ def test_reading_takes_nothing_from_the_networks_random_numbers(photographs):
 def test_batches_on_the_gpu_are_bit_for_bit_those_of_the_cpu(photographs, kept):
     alone = batches(photographs, count=40, batch_size=2)
     images = keep_decoded(photographs) if kept else photographs
-    made = stream(images, batch_size=2, start=0, num_threads=1, device=torch.device("cuda"))
+    positions = Positions(images.epoch_length, images_per_step=2)
+    made = stream(images, positions, num_threads=1, device=torch.device("cuda"))
     seen = []
     for batch in islice(made, len(alone)):
         # The batch is read behind long work, when Python has dropped it: its memory must not have

@@ -26,6 +26,8 @@ import numpy as np
 import PIL
 
 from cyclegan.data.augment import Preparation
+from cyclegan.data.places import home
+from cyclegan.data.reading import ImageFile, Member, Patience
 from cyclegan.data.unpaired import decode
 
 FOLDER = ".cyclegan-cache"
@@ -73,29 +75,31 @@ class MappedImages(Sequence[np.ndarray | str]):
         return self.pixels[end - prod(shape) : end].reshape(shape)
 
 
-def decode_all(files: Iterable[Path], prepare: Preparation) -> Iterator[np.ndarray | str]:
+def decode_all(files: Iterable[ImageFile], prepare: Preparation) -> Iterator[np.ndarray | str]:
     """What `decode` makes of each file, in order, by all cores, a few files ahead."""
     cores = os.cpu_count() or 1
     waiting: deque[Future[np.ndarray | str]] = deque()
+    patience = Patience()
     # Threads: Pillow lets the others run while it decodes and resizes.
     with ThreadPoolExecutor(cores) as pool:
-        for path in files:
-            waiting.append(pool.submit(decode, path, prepare))
+        for file in files:
+            waiting.append(pool.submit(decode, file, prepare, patience))
             if len(waiting) > 4 * cores:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def cache_path(place: Path, folder: Path, files: Sequence[Path], prepare: Preparation) -> Path:
+def cache_path(place: Path, folder: Path, files: Sequence[ImageFile], prepare: Preparation) -> Path:
     """The file in `place` for these files of `folder`, resized so: another if any has changed."""
     # Another Pillow may decode or resize a little differently.
     resizing = _hash([_VERSION, PIL.__version__, *prepare.resizing])
-    content = _hash([_state(path, folder) for path in files])
+    base, patience = home(folder), Patience()
+    content = _hash([_state(file, base, patience) for file in files])
     return place / f"{_hash([str(folder.resolve())])}-{resizing}-{content}{_SUFFIX}"
 
 
-def open_cache(path: Path, files: Sequence[Path], prepare: Preparation) -> MappedImages | None:
+def open_cache(path: Path, files: Sequence[ImageFile], prepare: Preparation) -> MappedImages | None:
     """The cache file, if it is there, whole, and none of the files it calls broken reads now."""
     try:
         images = MappedImages(path)
@@ -104,7 +108,9 @@ def open_cache(path: Path, files: Sequence[Path], prepare: Preparation) -> Mappe
         return None
     if len(images) != len(files):
         return None
-    mended = any(not isinstance(decode(files[place], prepare), str) for place in images.broken)
+    patience = Patience()
+    again = (decode(files[place], prepare, patience) for place in images.broken)
+    mended = any(not isinstance(levels, str) for levels in again)
     return None if mended else images
 
 
@@ -175,12 +181,16 @@ def _remove_older(path: Path) -> None:
             continue
 
 
-def _state(path: Path, folder: Path) -> tuple[str, int, int]:
+def _state(file: ImageFile, folder: Path, patience: Patience) -> tuple[str, int, int]:
+    if isinstance(file, Member):
+        shard = file.shard
+        return f"{shard.path.relative_to(folder)}!{file.inside}", shard.size, shard.mtime_ns
+    name = str(file.relative_to(folder))
     try:
-        stat = path.stat()
+        stat = patience.keep_trying(file.stat)
     except OSError:
-        return str(path.relative_to(folder)), 0, 0
-    return str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns
+        return name, 0, 0
+    return name, stat.st_size, stat.st_mtime_ns
 
 
 def _hash(values: Sequence[object]) -> str:

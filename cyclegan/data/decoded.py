@@ -14,6 +14,7 @@ from rich.progress import track
 from cyclegan.data.augment import Preparation
 from cyclegan.data.cache import FOLDER, cache_path, decode_all, open_cache, write_cache
 from cyclegan.data.folders import Domain
+from cyclegan.data.places import home
 from cyclegan.data.unpaired import Decoded
 from cyclegan.errors import UserError
 from cyclegan.hardware import disk_free, ram_free
@@ -80,7 +81,7 @@ def decode_once(
     it is drawn. Says in one line what was done; raises UserError for --cache ram without the room.
     """
     jobs = [
-        _Job(domain, way, settings.cache_dir or domain.folder / FOLDER)
+        _Job(domain, way, settings.cache_dir or home(domain.folder) / FOLDER)
         for domain, way in zip(domains, prepare, strict=True)
     ]
     # Reading an image silences warnings for the process, which threads may leave so: undone here.

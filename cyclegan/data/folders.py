@@ -5,12 +5,16 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import NoReturn
 
+from cyclegan.data.cache import FOLDER
 from cyclegan.data.images import SUFFIXES, UnreadableImage, image_size, read_image
+from cyclegan.data.places import Found, compressed_of, find_files, home, is_place, places_of
+from cyclegan.data.places import find_images as find_images
+from cyclegan.data.reading import ImageFile, Member, Patience, size_of
+from cyclegan.data.shards import refuse_compressed
 from cyclegan.errors import UserError
 from cyclegan.settings import TrainSettings
 
@@ -31,11 +35,14 @@ SMALLEST_UNRESIZED = 32
 class Domain:
     """One folder's images as they were found."""
 
+    # Or a tar file, or a pattern of several.
     folder: Path
-    files: list[Path]
+    files: list[ImageFile]
     sizes: list[tuple[int, int]]
-    unreadable: dict[Path, str]
-    too_small: dict[Path, str]
+    unreadable: dict[ImageFile, str]
+    too_small: dict[ImageFile, str]
+    damaged: dict[ImageFile, str] = field(default_factory=dict)
+    passed_over: dict[ImageFile, str] = field(default_factory=dict)
 
     def describe(self, name: str) -> str:
         """One line: how many images, and their sizes."""
@@ -43,39 +50,29 @@ class Domain:
         sizes = f"{smallest[0]}x{smallest[1]}"
         if smallest != largest:
             sizes += f" to {largest[0]}x{largest[1]}"
-        return f"{name}: {len(self.files)} images of {sizes} px in {self.folder}"
+        return f"{name}: {len(self.files)} images of {sizes} px in {self.folder}{self._shards()}"
 
     def complaints(self) -> list[str]:
         """One line for each kind of file that was left out, naming the files."""
         lines = []
-        for what, paths in (("unreadable", self.unreadable), ("too small", self.too_small)):
+        for what, paths in (
+            ("skipped as unreadable", self.unreadable),
+            ("skipped as too small", self.too_small),
+            ("used as far as it is whole", self.damaged),
+            ("not looked into", self.passed_over),
+        ):
             if paths:
                 named = [f"{path.name} ({why})" for path, why in paths.items()]
-                lines.append(f"skipped as {what}: {_some(named)}")
+                lines.append(f"{what}: {_some(named)}")
         return lines
 
-
-def find_images(folder: Path) -> list[Path]:
-    """All image files under a folder, sorted, but hidden ones (also in hidden folders).
-
-    Links to folders are followed, loops are not. Raises OSError where a folder cannot be read.
-    """
-    found: list[Path] = []
-    seen: set[Path] = set()
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        real = Path(place).resolve()
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        # In order, so that of two links to one folder the same is followed on every machine.
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(place, name)
-            for name in names
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-        ]
-    return sorted(found)
+    def _shards(self) -> str:
+        inside = [file.shard.path for file in self.files if isinstance(file, Member)]
+        if not inside:
+            return ""
+        most = "" if len(inside) == len(self.files) else f"{len(inside)} of them "
+        count = len(set(inside))
+        return f" ({most}in {count} tar file{'s' if count > 1 else ''})"
 
 
 def stems(folder: Path, files: Sequence[Path]) -> list[Path]:
@@ -86,20 +83,26 @@ def stems(folder: Path, files: Sequence[Path]) -> list[Path]:
     return [stem if often[stem] == 1 else name for stem, name in zip(bare, names, strict=True)]
 
 
-def domain_folder(settings: TrainSettings, phase: str, domain: str) -> Path | None:
+def domain_place(settings: TrainSettings, phase: str, domain: str) -> Path | None:
     """Where the images of domain A or B for train or test lie, or None where there are none.
 
-    With --direction BtoA the two change places, as in the classic implementation.
+    With --direction BtoA the two change places, as in the classic implementation. Raises UserError
+    where there are but compressed tar files.
     """
-    domain = _as_named(domain, settings)
-    own: Path | None = getattr(settings, f"dir_{domain}")
-    if phase == "train" and own is not None:
-        return own
-    if settings.dataroot is None:
-        return None
-    root = settings.dataroot
-    names = [f"{phase}{domain}", *([domain] if phase == "train" else [f"val{domain}"])]
-    return next((root / name for name in names if (root / name).is_dir()), None)
+    return next(iter(_places(settings, phase, domain)), None)
+
+
+def domain_folder(settings: TrainSettings, phase: str, domain: str) -> Path | None:
+    """The same where it is a folder, or what --dir_A or --dir_B says is one."""
+    place = domain_place(settings, phase, domain)
+    given = phase == "train" and settings.dir_A is not None
+    return place if place is not None and (given or place.is_dir()) else None
+
+
+def domain_files(settings: TrainSettings, place: Path) -> Found:
+    """The images of such a place, whether they can be read or not."""
+    keep = settings.cache_dir or home(place) / FOLDER
+    return find_files(place, keep=keep if settings.cache in ("auto", "disk") else None)
 
 
 def check_domains(settings: TrainSettings) -> tuple[Domain, Domain]:
@@ -108,29 +111,52 @@ def check_domains(settings: TrainSettings) -> tuple[Domain, Domain]:
 
 
 def check_domain(settings: TrainSettings, domain: str) -> Domain:
-    folder = domain_folder(settings, "train", domain)
-    if folder is None or not folder.is_dir():
-        raise UserError(_missing(settings, _as_named(domain, settings), folder))
-    paths = find_images(folder)[: settings.max_dataset_size]
-    if not paths:
-        raise UserError(f"{folder} holds no images: put some there ({', '.join(sorted(SUFFIXES))})")
-    found = _inspect(folder, paths, smallest=_smallest_side(settings, domain))
-    if not found.files:
-        complaints = "; ".join(found.complaints())
-        remedy = _remedy(settings) if found.too_small else ""
-        raise UserError(f"{folder} holds no image to train on: {complaints}{remedy}")
+    places = _places(settings, "train", domain)
+    if not places or not is_place(places[0]):
+        raise UserError(_missing(settings, _as_named(domain, settings), *places))
+    place, *others = places
+    found = domain_files(settings, place)
+    paths = found.files[: settings.max_dataset_size]
+    if not paths and not found.problems:
+        raise UserError(f"{place} holds no images: put some there ({', '.join(sorted(SUFFIXES))})")
+    checked = _inspect(place, paths, smallest=_smallest_side(settings, domain))
+    used = {path.shard.path for path in paths if isinstance(path, Member)}
+    checked.damaged.update((path, why) for path, why in found.problems.items() if path in used)
+    checked.unreadable.update((p, why) for p, why in found.problems.items() if p not in used)
+    checked.passed_over.update((path, f"{place} is there") for path in others)
+    if not checked.files:
+        complaints = "; ".join(checked.complaints())
+        remedy = _remedy(settings) if checked.too_small else ""
+        raise UserError(f"{place} holds no image to train on: {complaints}{remedy}")
+    return checked
+
+
+def _places(settings: TrainSettings, phase: str, domain: str) -> list[Path]:
+    """The place of a domain, and others that it might have been."""
+    domain = _as_named(domain, settings)
+    own: Path | None = getattr(settings, f"dir_{domain}")
+    if phase == "train" and own is not None:
+        return [own]
+    if settings.dataroot is None:
+        return []
+    root = settings.dataroot
+    names = [f"{phase}{domain}", *([domain] if phase == "train" else [f"val{domain}"])]
+    found = next(filter(None, (places_of(root, name) for name in names)), [])
+    for path in [] if found else (path for name in names for path in compressed_of(root, name)):
+        refuse_compressed(path)
     return found
 
 
-def _inspect(folder: Path, paths: Sequence[Path], *, smallest: int) -> Domain:
-    whole = sum(path.stat().st_size for path in paths if path.exists()) <= FULL_CHECK_BYTES
+def _inspect(folder: Path, paths: Sequence[ImageFile], *, smallest: int) -> Domain:
+    patience = Patience()
+    whole = sum(_bytes(path, patience) for path in paths) <= FULL_CHECK_BYTES
     look = _size_of_whole if whole else _size
     # A header takes less time than handing it to a thread: those go by the hundred.
     chunk = 1 if whole else HEADERS_AT_ONCE
     parts = [paths[i : i + chunk] for i in range(0, len(paths), chunk)]
     # Reading an image silences warnings for the process, which threads may leave so: undone here.
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda part: [look(path) for path in part], parts)
+        found = pool.map(lambda part: [look(path, patience) for path in part], parts)
         results = [result for part in found for result in part]
     sizes = {p: r for p, r in zip(paths, results, strict=True) if isinstance(r, tuple)}
     good = [path for path, size in sizes.items() if min(size) >= smallest]
@@ -147,16 +173,24 @@ def _inspect(folder: Path, paths: Sequence[Path], *, smallest: int) -> Domain:
     )
 
 
-def _size(path: Path) -> tuple[int, int] | str:
+def _bytes(path: ImageFile, patience: Patience) -> int:
     try:
-        return image_size(path)
+        return size_of(path, patience)
+    # It will be named as unreadable.
+    except OSError:
+        return 0
+
+
+def _size(path: ImageFile, patience: Patience) -> tuple[int, int] | str:
+    try:
+        return image_size(path, patience=patience)
     except UnreadableImage as error:
         return str(error)
 
 
-def _size_of_whole(path: Path) -> tuple[int, int] | str:
+def _size_of_whole(path: ImageFile, patience: Patience) -> tuple[int, int] | str:
     try:
-        return read_image(path).size
+        return read_image(path, patience=patience).size
     except UnreadableImage as error:
         return str(error)
 
@@ -181,9 +215,10 @@ def size_warning(A: Domain, B: Domain, *, scale: int = 1) -> str | None:
     return f"{sizes}: a generator keeps the size of its image"
 
 
-def _missing(settings: TrainSettings, domain: str, folder: Path | None) -> str:
+def _missing(settings: TrainSettings, domain: str, folder: Path | None = None) -> str:
     if folder is not None:
-        return f"--dir_{domain} {folder} is not a folder: check the path"
+        what = "there" if folder.name.endswith(".tar") else "a folder"
+        return f"--dir_{domain} {folder} is not {what}: check the path"
     root = settings.dataroot
     if root is None:
         return f"where are the images of {domain}? give --dataroot, or --dir_A and --dir_B"
@@ -192,7 +227,8 @@ def _missing(settings: TrainSettings, domain: str, folder: Path | None) -> str:
     there = sorted(path.name for path in root.iterdir() if path.is_dir())
     return (
         f"--dataroot {root} has no folder train{domain} or {domain} "
-        f"(folders there: {_some(there) or 'none'}): make it, or give --dir_A and --dir_B"
+        f"(folders there: {_some(there) or 'none'}), nor train{domain}-*.tar: make it, or give "
+        "--dir_A and --dir_B"
     )
 
 
@@ -211,10 +247,6 @@ def _some(names: Sequence[str], most: int = 10) -> str:
 def _as_named(domain: str, settings: TrainSettings) -> str:
     """What the folders and options call this domain: --direction BtoA exchanges the two."""
     return domain if settings.direction == "AtoB" else {"A": "B", "B": "A"}[domain]
-
-
-def _raise(error: OSError) -> NoReturn:
-    raise error
 
 
 def _area(size: tuple[int, int]) -> int:

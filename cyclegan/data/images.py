@@ -3,18 +3,21 @@
 Inside the program an image is C x H x W float32 in [-1, 1]; at this edge it is 8-bit RGB.
 """
 
-import os
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from cyclegan.data.reading import ImageFile, Patience, open_file, size_of
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp"})
@@ -31,30 +34,31 @@ class UnreadableImage(ValueError):
     """A file that is not a whole image; the message says why, in a few words."""
 
 
-def read_image(path: Path) -> Image.Image:
+def read_image(file: ImageFile, *, patience: Patience | None = None) -> Image.Image:
     """The file as `to_rgb` makes it; of an animation, the first picture.
 
-    Raises UnreadableImage for anything that does not decode to the end.
+    Raises UnreadableImage for anything that does not decode to the end. A drive that is away for a
+    moment is waited for; who reads many files gives one `patience` for all.
     """
     # On a damaged file a decoder may raise anything.
     try:
-        with _open(path) as file:
-            file.load()
-            return to_rgb(file)
+        with _open(file, patience, whole=True) as image:
+            image.load()
+            return to_rgb(image)
     except Exception as error:
-        raise UnreadableImage(_reason(error, path)) from None
+        raise UnreadableImage(_reason(error, file)) from None
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(file: ImageFile, *, patience: Patience | None = None) -> tuple[int, int]:
     """Width and height of the upright image, from its header; raises UnreadableImage."""
     try:
-        with _open(path) as file:
-            # Not file.getexif(), which decodes a PNG to its end; a TIFF's size is upright already.
-            orientation = Image.Image.getexif(file).get(0x0112, 1)
-            turned = file.format != "TIFF" and orientation in (5, 6, 7, 8)
-            return (file.height, file.width) if turned else file.size
+        with _open(file, patience) as image:
+            # Not image.getexif(), which decodes a PNG to its end; a TIFF's size is upright already.
+            orientation = Image.Image.getexif(image).get(0x0112, 1)
+            turned = image.format != "TIFF" and orientation in (5, 6, 7, 8)
+            return (image.height, image.width) if turned else image.size
     except Exception as error:
-        raise UnreadableImage(_reason(error, path)) from None
+        raise UnreadableImage(_reason(error, file)) from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -75,8 +79,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def save_image(image: Image.Image, path: Path) -> None:
     """Writes the image whole or not at all, in the format of the path's ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The ending stays last: Pillow takes the format from it.
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    # The ending stays last: Pillow takes the format from it. Nobody knows the name beforehand, to
+    # put a link there.
+    partial = path.with_name(f".{path.stem}.{token_hex(8)}{path.suffix}")
     try:
         image.save(partial, **_SAVE_OPTIONS.get(path.suffix.lower(), {}))
         partial.replace(path)
@@ -135,14 +140,16 @@ def to_levels(images: Tensor) -> Tensor:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
-    """The file, without Pillow's warnings: damaged EXIF is no reason to say anything, and a
+def _open(
+    file: ImageFile, patience: Patience | None, *, whole: bool = False
+) -> Iterator[Image.Image]:
+    """The image, without Pillow's warnings: damaged EXIF is no reason to say anything, and a
     photograph of 100 megapixels is large, not an attack (Pillow still refuses 180).
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(path) as file:
-            yield file
+        with open_file(file, patience, whole=whole) as stream, Image.open(stream) as image:
+            yield image
 
 
 def _gray_levels(image: Image.Image) -> np.ndarray:
@@ -157,9 +164,41 @@ def _gray_levels(image: Image.Image) -> np.ndarray:
     return levels
 
 
-def _reason(error: BaseException, path: Path) -> str:
+def _reason(error: BaseException, file: ImageFile) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        size = _declared_size(file) or _megapixels(error)
+        return f"{size}: more than the {most} megapixels that are safe to decode"
     if isinstance(error, UnidentifiedImageError):
-        return "not an image" if path.stat().st_size else "empty file"
+        return "empty file" if _is_empty(file) else "not an image"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _is_empty(file: ImageFile) -> bool:
+    try:
+        return size_of(file) == 0
+    except OSError:
+        return False
+
+
+def _declared_size(file: ImageFile) -> str | None:
+    """The size in the header of an image that Image.open refused to give, as it is too large."""
+    for factory, accept in list(Image.OPEN.values()):
+        try:
+            with open_file(file) as stream:
+                if accept is None or accept(stream.read(16)) is True:
+                    stream.seek(0)
+                    image = factory(stream, "")
+                    return f"{image.width}x{image.height} px"
+        # Another format, or one (WEBP) that refuses by itself.
+        except Exception:
+            continue
+    return None
+
+
+def _megapixels(error: Image.DecompressionBombError) -> str:
+    """By the number in Pillow's message."""
+    pixels = next((int(word) for word in re.findall(r"\d+", str(error))), 0)
+    return f"{pixels // 10**6} megapixels" if pixels else "too large"

@@ -5,9 +5,8 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from queue import Empty, Queue
-from threading import Event, Thread
+from threading import Event, Thread, current_thread, main_thread
 from typing import TypeVar
 
 import numpy as np
@@ -16,10 +15,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cyclegan.data.images import from_levels, from_levels_here
-from cyclegan.data.unpaired import Positions, Sample, UnpairedImages
+from cyclegan.data.reading import ImageFile
+from cyclegan.data.shares import Positions
+from cyclegan.data.unpaired import Sample, UnpairedImages
 from cyclegan.errors import UserError
 
 Item = TypeVar("Item")
+Say = Callable[[str], object]
+
+# After so many deaths without a batch between them, the loading processes are given up.
+MOST_DEATHS = 3
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Batch:
 
     real_A: Tensor
     real_B: Tensor
-    broken: dict[Path, str]
+    broken: dict[ImageFile, str]
 
 
 @dataclass(frozen=True)
@@ -39,27 +44,30 @@ class Levels:
     levels_B: Tensor
     mirrored_A: Tensor
     mirrored_B: Tensor
-    broken: dict[Path, str]
+    broken: dict[ImageFile, str]
 
 
 def stream(
     images: UnpairedImages,
+    positions: Positions,
     *,
-    batch_size: int,
-    start: int,
     num_threads: int,
     device: torch.device,
     memory_format: torch.memory_format = torch.contiguous_format,
+    start: str | None = None,
+    say: Say = print,
 ) -> Generator[Batch]:
-    """Batches on `device` from position `start` on, without end; to be closed by who asks.
+    """Batches on `device` of the images at these positions, without end; to be closed by who asks.
 
     Of decoded images they are made by one thread, else by `num_threads` processes (0: by none but
-    this one, when they are asked for). Every way gives the same numbers.
+    this one, when they are asked for), which begin by the method `start`. Every way gives the same
+    numbers. Of processes that die, and are replaced, `say` is told.
     """
-    positions = Positions(images.epoch_length, batch_size=batch_size, start=start)
     ready = partial(_transfer, device=device, memory_format=memory_format)
     if images.decoded is None:
-        made = _by_processes(images, positions, num_threads)
+        # The processes start here, not when the first batch is asked for.
+        batches = _started(images, positions, num_threads, start=start)
+        made = _replaced(batches, images, positions, num_threads, say)
     else:
         made = (collate([images[position] for position in batch]) for batch in positions)
         if device.type == "cpu":
@@ -133,9 +141,10 @@ def _empty(queue: Queue[Item]) -> None:
         return
 
 
-def _by_processes(
-    images: UnpairedImages, positions: Positions, num_threads: int
+def _started(
+    images: UnpairedImages, positions: Positions, num_threads: int, *, start: str | None = None
 ) -> Iterator[Levels]:
+    """The batches as so many processes make them, which run from now on."""
     # More processes than cores may be what a slow drive asks for: no matter for a warning.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -148,9 +157,40 @@ def _by_processes(
             # Base seeds of workers come from here, not from what the networks draw on.
             generator=torch.Generator(),
             worker_init_fn=_leave_signals if num_threads else None,
+            multiprocessing_context=start if num_threads else None,
         )
-        # The processes start here, not when the first batch is asked for.
-        return _one_line(iter(loader))
+        batches = iter(loader)
+    if num_threads and current_thread() is main_thread():
+        # Torch would raise in the middle of a step when a process dies; without its handler it
+        # does so when the next batch is asked for.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return _one_line(batches)
+
+
+def _replaced(
+    batches: Iterator[Levels],
+    images: UnpairedImages,
+    positions: Positions,
+    num_threads: int,
+    say: Say,
+) -> Iterator[Levels]:
+    """The same batches, from new processes where those that made them die."""
+    position, deaths = positions.start, 0
+    while True:
+        try:
+            for levels in batches:
+                yield levels
+                position += positions.count(position)
+                deaths = 0
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+        deaths += 1
+        num_threads = num_threads if deaths < MOST_DEATHS else 0
+        how = "others take their place" if num_threads else "images are loaded without any now"
+        say(f"warning: a process that loads images died, perhaps for want of memory; {how}")
+        # Not forked: this program has threads by now.
+        batches = _started(images, positions.since(position), num_threads, start="spawn")
 
 
 def _one_line(batches: Iterator[Levels]) -> Iterator[Levels]:

@@ -1,14 +1,14 @@
 """The samples of two unpaired folders, each a pure function of the seed and its position."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from cyclegan.data.augment import Preparation
 from cyclegan.data.images import UnreadableImage, read_image
+from cyclegan.data.reading import ImageFile, Patience
 from cyclegan.errors import UserError
 
 # The images of a domain as `Preparation.levels` makes them, H x W x 3 uint8, each at the index of
@@ -26,7 +26,7 @@ class Sample:
     levels_B: np.ndarray
     mirrored_A: bool
     mirrored_B: bool
-    broken: dict[Path, str]
+    broken: dict[ImageFile, str]
 
 
 class UnpairedImages(Dataset[Sample]):
@@ -41,8 +41,8 @@ class UnpairedImages(Dataset[Sample]):
 
     def __init__(
         self,
-        files_A: Sequence[Path],
-        files_B: Sequence[Path],
+        files_A: Sequence[ImageFile],
+        files_B: Sequence[ImageFile],
         prepare: tuple[Preparation, Preparation],
         *,
         seed: int,
@@ -56,11 +56,12 @@ class UnpairedImages(Dataset[Sample]):
         self.decoded = decoded
         self.epoch_length = max(len(files_A), len(files_B))
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+        self._patience = Patience()
 
     def __getitem__(self, position: int) -> Sample:
         random = np.random.default_rng([self.seed, 1, position])
         index_A, index_B = self._indices(position, random)
-        broken: dict[Path, str] = {}
+        broken: dict[ImageFile, str] = {}
         whole_A = self._load(0, index_A, broken)
         levels_A, mirrored_A = self.prepare[0].draw(whole_A, random)
         whole_B = self._load(1, index_B, broken)
@@ -77,13 +78,13 @@ class UnpairedImages(Dataset[Sample]):
             self._order = (epoch, order)
         return int(self._order[1][place]) % len(self.files[0]), drawn_B
 
-    def _load(self, domain: int, index: int, broken: dict[Path, str]) -> np.ndarray:
+    def _load(self, domain: int, index: int, broken: dict[ImageFile, str]) -> np.ndarray:
         files = self.files[domain]
         # A file that breaks in mid-run is replaced by the next one that does not.
         for offset in range(len(files)):
             place = (index + offset) % len(files)
             if self.decoded is None:
-                levels = decode(files[place], self.prepare[domain])
+                levels = decode(files[place], self.prepare[domain], self._patience)
             else:
                 levels = self.decoded[domain][place]
             if not isinstance(levels, str):
@@ -92,26 +93,11 @@ class UnpairedImages(Dataset[Sample]):
         raise UserError(f"no image in {files[0].parent} can be read any more: check the disk")
 
 
-def decode(path: Path, prepare: Preparation) -> np.ndarray | str:
+def decode(
+    file: ImageFile, prepare: Preparation, patience: Patience | None = None
+) -> np.ndarray | str:
     """The image, H x W x 3 uint8, resized; or a few words why it cannot be read."""
     try:
-        return prepare.levels(read_image(path))
+        return prepare.levels(read_image(file, patience=patience))
     except UnreadableImage as error:
         return str(error)
-
-
-class Positions(Sampler[list[int]]):
-    """Lists of the positions of each batch, without end; an epoch's last batch may be shorter."""
-
-    def __init__(self, epoch_length: int, *, batch_size: int, start: int) -> None:
-        self.epoch_length = epoch_length
-        self.batch_size = batch_size
-        self.start = start
-
-    def __iter__(self) -> Iterator[list[int]]:
-        position = self.start
-        while True:
-            epoch_end = (position // self.epoch_length + 1) * self.epoch_length
-            stop = min(position + self.batch_size, epoch_end)
-            yield list(range(position, stop))
-            position = stop

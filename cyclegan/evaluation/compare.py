@@ -1,14 +1,18 @@
 """How much nearer to real B a run's translations of its test images are than their inputs."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from os.path import commonpath
 from pathlib import Path
 from statistics import mean
 
 from PIL import Image
 from torch import Tensor
 
-from cyclegan.data.folders import domain_folder, find_images
+from cyclegan.data.folders import domain_files, domain_place
 from cyclegan.data.images import UnreadableImage, read_image, to_tensor
+from cyclegan.data.places import home
+from cyclegan.data.reading import ImageFile, Member
 from cyclegan.evaluation.metrics import psnr, sliced_wasserstein
 from cyclegan.settings import TrainSettings
 from cyclegan.translate.translator import Translator
@@ -60,8 +64,8 @@ class Comparison:
 
 
 def can_compare(settings: TrainSettings) -> bool:
-    """Whether there are test folders of both domains."""
-    return all(domain_folder(settings, "test", domain) is not None for domain in "AB")
+    """Whether there are test images of both domains."""
+    return all(domain_place(settings, "test", domain) is not None for domain in "AB")
 
 
 def compare(settings: TrainSettings, translator: Translator) -> Comparison | None:
@@ -70,10 +74,13 @@ def compare(settings: TrainSettings, translator: Translator) -> Comparison | Non
     Where both hold the same file names, images pair up, and an input of another size than its
     partner is first enlarged (or reduced) to it by bicubic interpolation.
     """
-    folder_A, folder_B = (domain_folder(settings, "test", domain) for domain in "AB")
-    if folder_A is None or folder_B is None:
+    place_A, place_B = (domain_place(settings, "test", domain) for domain in "AB")
+    if place_A is None or place_B is None:
         return None
-    paired, images_A, images_B = _test_images(folder_A, folder_B)
+    names_A, names_B = (
+        _by_name(home(place), domain_files(settings, place).files) for place in (place_A, place_B)
+    )
+    paired, images_A, images_B = _test_images(names_A, names_B)
     if not images_A or not images_B:
         return None
     fakes = [translator(image) for image in images_A]
@@ -92,14 +99,25 @@ def compare(settings: TrainSettings, translator: Translator) -> Comparison | Non
     )
 
 
+def _by_name(folder: Path, files: Sequence[ImageFile]) -> dict[Path, ImageFile]:
+    """Each image under its place in the folder, without its ending; one in a tar file under its
+    place there, less the folders that all of them lie in.
+    """
+    members = [file for file in files if isinstance(file, Member)]
+    shared = commonpath([Path(file.inside).parent for file in members]) if members else ""
+    inside = [Path(file.inside).relative_to(shared).with_suffix("") for file in members]
+    if len(set(inside)) < len(inside):
+        # Tar files that each count from the start: told apart by their order.
+        numbers = {shard: str(i) for i, shard in enumerate(dict.fromkeys(m.shard for m in members))}
+        inside = [numbers[m.shard] / name for m, name in zip(members, inside, strict=True)]
+    alone = {f.relative_to(folder).with_suffix(""): f for f in files if isinstance(f, Path)}
+    return {**alone, **dict(zip(inside, members, strict=True))}
+
+
 def _test_images(
-    folder_A: Path, folder_B: Path
+    names_A: dict[Path, ImageFile], names_B: dict[Path, ImageFile]
 ) -> tuple[bool, list[Image.Image], list[Image.Image]]:
-    """Whether the names pair up, and the readable images of either folder."""
-    names_A, names_B = (
-        {path.relative_to(folder).with_suffix(""): path for path in find_images(folder)}
-        for folder in (folder_A, folder_B)
-    )
+    """Whether the names pair up, and the readable images of either domain."""
     paired = names_A.keys() == names_B.keys()
     if paired:
         names_B = {name: names_B[name] for name in names_A}
@@ -111,9 +129,9 @@ def _test_images(
     return paired, [i for i in images_A if i is not None], [i for i in images_B if i is not None]
 
 
-def _read(path: Path) -> Image.Image | None:
+def _read(file: ImageFile) -> Image.Image | None:
     try:
-        return read_image(path)
+        return read_image(file)
     except UnreadableImage:
         return None
 

@@ -17,6 +17,7 @@ from torchvision.models import (
     VGG19_Weights,
 )
 
+from cyclegan.archives import load_tensors
 from cyclegan.checks import check_choice
 
 # The means and deviations of ImageNet's colours, which are given for [0, 1], in [-1, 1].
@@ -230,7 +231,7 @@ def _file(weights: Any) -> Mapping[str, Tensor]:
     if not isinstance(weights, str) or not weights:
         raise ValueError(f"weights={weights} must be imagenet or the path of a .pth file")
     try:
-        state = torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)
+        state = load_tensors(Path(weights).expanduser())
     except UNREADABLE as error:
         raise ValueError(f"weights={weights} cannot be read: {_reason(error)}") from None
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):

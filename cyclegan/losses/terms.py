@@ -90,6 +90,11 @@ class Slot:
         """Whether any loss ever counts."""
         return any(part.weight > 0 or (part.decay_to or 0) > 0 for part in self.losses)
 
+    @property
+    def always_due(self) -> bool:
+        """Whether some loss counts at every step."""
+        return any(p.every == 1 and p.weight > 0 and p.decay_to is None for p in self.losses)
+
     def due(self, clock: Clock) -> bool:
         """Whether any loss has something to say at this step."""
         return any(part.due(clock) for part in self.losses)

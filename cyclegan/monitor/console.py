@@ -17,8 +17,10 @@ class Console:
     `track` wraps the loop's batches; the remaining time comes from the steps of this run alone.
     """
 
-    def __init__(self, *, total_steps: int, steps_per_epoch: int, first_step: int) -> None:
-        self.rich = RichConsole(highlight=False, soft_wrap=True)
+    def __init__(
+        self, *, total_steps: int, steps_per_epoch: int, first_step: int, quiet: bool = False
+    ) -> None:
+        self.rich = RichConsole(highlight=False, soft_wrap=True, quiet=quiet)
         self.total_steps = total_steps
         self.steps_per_epoch = steps_per_epoch
         self.first_step = first_step
@@ -32,7 +34,7 @@ class Console:
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
             console=self.rich,
-            disable=not self.rich.is_terminal,
+            disable=quiet or not self.rich.is_terminal,
         )
         self.task = self.progress.add_task(
             "train", total=total_steps, completed=first_step, epoch=1, speed=""
@@ -42,10 +44,9 @@ class Console:
         """A line of plain text, above the live line where there is one."""
         self.rich.print(line, markup=False)
 
-    def track(self, batches: Iterable[Item]) -> Iterator[Item]:
-        """The batches up to the last step, each counted when the loop asks for the next."""
-        step = self.first_step
-        self.started = time.monotonic()
+    def track(self, batches: Iterable[Item], *, step: int) -> Iterator[Item]:
+        """The batches from a step up to the last, each counted when the loop asks for the next."""
+        self.first_step, self.started = step, time.monotonic()
         with self.progress:
             for batch in batches:
                 if step >= self.total_steps:
@@ -83,7 +84,7 @@ class Console:
 
 def loss_values(values: Mapping[str, float]) -> dict[str, float]:
     """The losses among a report's values."""
-    others = ("lr", "images_per_second", "data_wait", "data_share")
+    others = ("lr", "images_per_second", "data_wait", "data_share", "gradient_G", "gradient_D")
     return {name: value for name, value in values.items() if name not in others}
 
 

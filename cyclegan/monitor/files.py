@@ -3,8 +3,9 @@ every preview as a picture.
 """
 
 import json
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -36,9 +37,12 @@ class Files:
         self.points = read_metrics(run_dir)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        if self.points and step <= self.points[-1][0]:
+            # The run went back, and makes later points again.
+            self.points = [point for point in self.points if point[0] < step]
+            self._guarded(lambda: write_metrics(self.run_dir, self.points))
         self.points.append((step, dict(values)))
-        line = json.dumps({"step": step, **{k: _plain(v) for k, v in values.items()}})
-        self._guarded(lambda: _append(self.run_dir / METRICS_FILE, line))
+        self._guarded(lambda: _append(self.run_dir / METRICS_FILE, _line(step, values)))
         self._guarded(
             lambda: _append(self.run_dir / "loss_log.txt", self._classic_line(step, values))
         )
@@ -85,21 +89,20 @@ def read_metrics(run_dir: Path) -> list[Point]:
     return points
 
 
-def forget_after(run_dir: Path, step: int) -> None:
-    """Drops the points past a step: a resumed run makes them again."""
-    path = run_dir / METRICS_FILE
-    if not path.is_file():
-        return
-    kept = [
-        json.dumps({"step": at, **{k: _plain(v) for k, v in values.items()}}) + "\n"
-        for at, values in read_metrics(run_dir)
-        if at <= step
-    ]
-    write_atomically(path, lambda file: file.write("".join(kept).encode()))
+def write_metrics(run_dir: Path, points: Iterable[Point]) -> None:
+    """The points of a run that goes on from a saved state: later ones are made again."""
+    lines = [_line(step, values) + "\n" for step, values in points]
+    write_atomically(run_dir / METRICS_FILE, lambda file: file.write("".join(lines).encode()))
+
+
+def _line(step: int, values: Mapping[str, float]) -> str:
+    return json.dumps({"step": step, **{k: _plain(v) for k, v in values.items()}})
 
 
 def _append(path: Path, line: str) -> None:
-    with path.open("a", encoding="utf-8") as file:
+    # Of a run's folder that came from somebody else, a link is not to be written through.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
         file.write(line + "\n")
 
 

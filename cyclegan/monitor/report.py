@@ -63,7 +63,7 @@ def write_report(run_dir: Path, *, title: str, points: Points) -> None:
     """Writes <run_dir>/index.html; raises OSError where the disk takes it not."""
     curves = "".join(_chart(name, starts, points) for name, starts in _GROUPS)
     page = _PAGE.format(title=escape(title), previews=_previews(run_dir), curves=curves)
-    write_atomically(run_dir / "index.html", lambda file: file.write(page.encode()))
+    write_atomically(run_dir / "index.html", lambda file: file.write(page.encode(errors="replace")))
 
 
 def _previews(run_dir: Path) -> str:

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-from cyclegan.monitor.visdom_server import LOCAL_NAMES, Server, find_server, post, start_server
+from cyclegan.monitor.visdom_login import LOCALHOST
+from cyclegan.monitor.visdom_server import LOCAL_NAMES, Sender, Server, find_server, start_server
 
 INTERVAL = 2.0  # seconds between updates, at least
 TIMEOUT = 5.0  # seconds for one message
@@ -47,7 +48,8 @@ Message = dict[str, Any]
 
 
 class VisdomMonitor:
-    """A Monitor that draws on the Visdom server named, or on one of its own if none is there.
+    """A Monitor that draws on the Visdom server named, or on one of its own if none is there, which
+    listens on `host`.
 
     Every update draws all windows whole, so a server that lost them shows them again. `say` gets
     one line for the page's address, one when the server is gone and one when it is back; it is
@@ -62,12 +64,15 @@ class VisdomMonitor:
         say: Callable[[str], None],
         server: str = "http://127.0.0.1",
         port: int = 8097,
+        host: str = LOCALHOST,
         history: Iterable[tuple[int, Mapping[str, float]]] = (),
     ) -> None:
         # Visdom's page reads / and + in the name of an environment as signs of its own.
         self.env = re.sub(r"[^\w.-]", "_", env)
         self._url = f"{server if '://' in server else f'http://{server}'}:{port}"
         self._port = port
+        self._host = host
+        self._sender = Sender(timeout=TIMEOUT)
         self._env_dir = env_dir
         self._say = say
 
@@ -138,7 +143,7 @@ class VisdomMonitor:
             self._lost = True
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             return False
-        page = f"{url}/env/{self.env}"
+        page = f"{self._own.shown if self._own else url}/env/{self.env}"
         if self._lost or page != self._page:
             self._say(f"Visdom {'is back' if self._lost else 'shows the run'}: {page}")
         self._page, self._lost = page, False
@@ -163,7 +168,7 @@ class VisdomMonitor:
         self._starts += 1
         # An open page finds a server that comes back only under its old address.
         port, self._page = self._own.port if self._own else self._port, ""
-        self._own = start_server(port=port, env_dir=self._env_dir)
+        self._own = start_server(host=self._host, port=port, env_dir=self._env_dir)
         return self._own.url
 
     def _draw(self, url: str) -> None:
@@ -180,10 +185,10 @@ class VisdomMonitor:
 
     def _has_preview(self, url: str) -> bool:
         question = {"win": "preview", "eid": self.env}
-        return post(f"{url}/win_exists", question, timeout=TIMEOUT) == "true"
+        return self._sender.post(url, "win_exists", question) == "true"
 
     def _send(self, url: str, message: Message) -> None:
-        answer = post(f"{url}/events", message | {"eid": self.env}, timeout=TIMEOUT)
+        answer = self._sender.post(url, "events", message | {"eid": self.env})
         if answer != message["win"]:
             raise ConnectionError(f"the program at {url} is not Visdom")
 

@@ -1,4 +1,5 @@
-"""A Visdom server without downloads, on this machine only: the child process and its parent's side.
+"""A Visdom server without downloads, on this machine only unless told otherwise: the child process
+and its parent's side.
 
 python -m cyclegan.monitor.visdom_server --port 8097 --env_path ./checkpoints/visdom
 """
@@ -9,21 +10,34 @@ import argparse
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import IO, Any
+from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 
+from cyclegan.errors import one_line_errors
+from cyclegan.monitor.visdom_login import (
+    COOKIE,
+    LOCALHOST,
+    PASSWORD,
+    USERNAME,
+    check_host,
+    guarded,
+    is_loopback,
+    login_from,
+)
+
 ASSETS = Path(__file__).resolve().parent / "assets"
-LOCALHOST = "127.0.0.1"
 LOCAL_NAMES = (LOCALHOST, "localhost", "::1")
 LAST_WORDS = 0.2  # seconds a server lives on after its parent
 
@@ -34,10 +48,19 @@ class Server:
 
     process: subprocess.Popen[bytes]
     port: int
+    host: str = LOCALHOST
 
     @property
     def url(self) -> str:
-        return f"http://{LOCALHOST}:{self.port}"
+        """Where this machine reaches it."""
+        return _url({"0.0.0.0": LOCALHOST, "::": "::1"}.get(self.host, self.host), self.port)
+
+    @property
+    def shown(self) -> str:
+        """Where a browser does; of a server on all addresses, by the name of this machine."""
+        return _url(
+            socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host, self.port
+        )
 
     @property
     def alive(self) -> bool:
@@ -56,8 +79,12 @@ class Server:
         self.process.stdout.close()
 
 
-def start_server(*, port: int, env_dir: Path, timeout: float = 20.0) -> Server:
+def start_server(
+    *, port: int, env_dir: Path, host: str = LOCALHOST, timeout: float = 20.0
+) -> Server:
     """Start a server on `port`, or on a free one where that is taken; its log is in `env_dir`.
+
+    It asks for the login that the environment names, without which it listens on this machine only.
 
     Raises RuntimeError, with the end of the log, if it is not up within `timeout` seconds.
     """
@@ -68,7 +95,7 @@ def start_server(*, port: int, env_dir: Path, timeout: float = 20.0) -> Server:
     paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [*command, "--port", str(port), "--env_path", str(env_dir)],
+            [*command, f"--host={host}", f"--port={port}", f"--env_path={env_dir}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -82,7 +109,7 @@ def start_server(*, port: int, env_dir: Path, timeout: float = 20.0) -> Server:
     assert process.stdout is not None
     answer = process.stdout.readline()
     alarm.cancel()
-    server = Server(process, port=int(answer) if answer.strip().isdigit() else 0)
+    server = Server(process, port=int(answer) if answer.strip().isdigit() else 0, host=host)
     if not server.port:
         server.stop()
         raise RuntimeError(f"Visdom's server did not start: {_last_line(log)}")
@@ -90,39 +117,84 @@ def start_server(*, port: int, env_dir: Path, timeout: float = 20.0) -> Server:
 
 
 def find_server(host: str, port: int) -> bool:
-    """Whether a Visdom server, not just any server, answers there within two seconds."""
+    """Whether a Visdom server, not just any server, answers there within two seconds, and lets us
+    in.
+    """
     try:
-        names = json.loads(post(f"http://{host}:{port}/env_state", {}, timeout=2.0))
+        names = json.loads(Sender(timeout=2.0).post(_url(host, port), "env_state", {}))
     except Exception:  # whatever answers may break HTTP and JSON in any way it likes
         return False
     return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
-def post(url: str, message: dict[str, Any], *, timeout: float) -> str:
+class Sender:
+    """Sends messages to one server, and logs in where it asks for that."""
+
+    def __init__(self, *, timeout: float) -> None:
+        self.timeout = timeout
+        self._cookie = ""
+
+    def post(self, server: str, path: str, message: dict[str, Any]) -> str:
+        url = f"{server}/{path}"
+        try:
+            return post(url, message, timeout=self.timeout, cookie=self._cookie)
+        except HTTPError as error:
+            error.close()
+            # Visdom answers 400 to those it does not know, our own server 403.
+            if error.code not in (400, 403):
+                raise
+        self._cookie = log_in(server, timeout=self.timeout)
+        return post(url, message, timeout=self.timeout, cookie=self._cookie)
+
+
+def log_in(server: str, *, timeout: float) -> str:
+    """The cookie for the login that the environment names; raises PermissionError without one."""
+    login = login_from()
+    if login is None:
+        raise PermissionError(f"it asks for a login: set {USERNAME} and {PASSWORD}")
+    try:
+        with _open(f"{server}/", login.message(), timeout=timeout) as answer:
+            cookies = SimpleCookie("; ".join(answer.headers.get_all("Set-Cookie", [])))
+    except HTTPError as error:
+        error.close()
+        raise PermissionError(f"it does not take the login of {USERNAME}") from None
+    return f"{COOKIE}={cookies[COOKIE].coded_value}" if COOKIE in cookies else ""
+
+
+def post(url: str, message: dict[str, Any], *, timeout: float, cookie: str = "") -> str:
     """Send one message of Visdom's protocol; every failure raises, unlike in Visdom's client."""
+    with _open(url, message, timeout=timeout, cookie=cookie) as answer:
+        return str(answer.read().decode())
+
+
+def _open(url: str, message: dict[str, Any], *, timeout: float, cookie: str = "") -> Any:
     # A proxy named in the environment could not reach this machine by its local name.
-    local = urlsplit(url).hostname in LOCAL_NAMES
+    local = is_loopback(urlsplit(url).hostname or "")
     proxies = urllib.request.ProxyHandler({} if local else None)
     request = urllib.request.Request(url, data=json.dumps(message).encode())
-    with urllib.request.build_opener(proxies).open(request, timeout=timeout) as answer:
-        return str(answer.read().decode())
+    # Where a server sends us on to another one, that is not to learn the cookie.
+    request.add_unredirected_header("Cookie", cookie)
+    return urllib.request.build_opener(proxies).open(request, timeout=timeout)
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description="Show saved Visdom environments.")
+    options.add_argument("--host", default=LOCALHOST, help="address to listen on")
     options.add_argument("--port", type=int, default=8097)
     options.add_argument("--env_path", type=Path, required=True)
     options.add_argument("--follow_parent", action="store_true", help="end when stdin closes")
     chosen = options.parse_args()
+    with one_line_errors():
+        check_host(chosen.host)
     report = sys.stdout
     # Nobody reads our standard output after the port, and a full pipe would block the server.
     sys.stdout = sys.stderr
     if chosen.follow_parent:
         threading.Thread(target=_exit_at_end_of, args=(sys.stdin.buffer,), daemon=True).start()
-    serve(port=chosen.port, env_dir=chosen.env_path, report=report)
+    serve(host=chosen.host, port=chosen.port, env_dir=chosen.env_path, report=report)
 
 
-def serve(*, port: int, env_dir: Path, report: IO[str]) -> None:
+def serve(*, host: str, port: int, env_dir: Path, report: IO[str]) -> None:
     """Serve until killed; the port goes to `report` once the server listens."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     warnings.simplefilter("ignore")
@@ -134,42 +206,49 @@ def serve(*, port: int, env_dir: Path, report: IO[str]) -> None:
     from tornado.netutil import bind_sockets
 
     try:
-        sockets = bind_sockets(port, LOCALHOST)
+        sockets = bind_sockets(port, host)
     except OSError:
-        sockets = bind_sockets(0, LOCALHOST)
+        sockets = bind_sockets(0, host)
     port = sockets[0].getsockname()[1]
-    HTTPServer(_application(port=port, env_dir=env_dir)).add_sockets(sockets)
+    HTTPServer(_application(host=host, port=port, env_dir=env_dir)).add_sockets(sockets)
     report.write(f"{port}\n")
     report.flush()
     with suppress(KeyboardInterrupt):
         IOLoop.current().start()
 
 
-def _application(*, port: int, env_dir: Path) -> Any:
+def _application(*, host: str, port: int, env_dir: Path) -> Any:
     from visdom.server import app
 
     env_dir.mkdir(parents=True, exist_ok=True)
     # Visdom asks for Tornado's debug mode, which restarts the server when a source file changes.
     app.tornado_settings.update(autoreload=False, serve_traceback=False)
     app.tornado_settings["static_handler_class"] = _static_files()
-    build: Any = app.Application
-    application = build(port=port, env_path=str(env_dir))
+    application = guarded(app.Application, host=host)(port=port, env_path=str(env_dir))
     application.settings["debug"] = False
     # The link "Edit" in every plot would send its curves to a public site.
     application.user_settings["user_css"] += ".js-link-to-tool { display: none !important; }\n"
-    application.add_handlers(".*", [("/", _front_page(application.state))])
+    application.add_handlers(".*", [("/", _front_page(), {"app": application})])
     return application
 
 
-def _front_page(environments: Mapping[str, Any]) -> type[Any]:
-    from tornado.web import RequestHandler
+def _front_page() -> type[Any]:
+    from visdom.server.handlers import web_handlers
 
-    class FrontPage(RequestHandler):
+    index: Any = web_handlers.IndexHandler
+
+    class FrontPage(index):  # type: ignore[misc]
         """Shows the newest run, where Visdom shows the environment "main", which stays empty."""
 
         def get(self) -> None:
-            names = [name for name in environments if name != "main"]
+            if self.login_enabled and not self.current_user:
+                super().get("/")
+                return
+            names = [name for name in self.state if name != "main"]
             self.redirect(f"/env/{quote(names[-1] if names else 'main')}")
+
+        def post(self) -> None:
+            super().post("/")
 
     return FrontPage
 
@@ -195,6 +274,10 @@ def _static_files() -> type[Any]:
             return None
 
     return StaticFiles
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _last_line(log: Path) -> str:

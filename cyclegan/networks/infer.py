@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -34,13 +34,24 @@ def generator_expression(weights: Weights, *, source: Path) -> str:
         "srcnn": _srcnn,
     }
     for name, read in readers.items():
-        options = read(weights)
+        options = _read(read, weights)
         if options is not None:
             return f"{name}({', '.join(f'{key}={value}' for key, value in options.items())})"
     raise UserError(
         f"{source} holds no generator that can be told from its keys ({', '.join(readers)} can): "
         "translate with --name of its run instead"
     )
+
+
+def _read(read: Callable[[Weights], Options | None], weights: Weights) -> Options | None:
+    """The options, or None too where somebody's numbers or shapes make no sense."""
+    try:
+        options = read(weights)
+    except (ValueError, TypeError, RuntimeError, ZeroDivisionError, OverflowError, IndexError):
+        return None
+    # No block is without a weight.
+    blocks = (options or {}).get("blocks", 0)
+    return None if isinstance(blocks, int) and blocks > len(weights) else options
 
 
 def _rrdb(weights: Weights) -> Options | None:

@@ -24,11 +24,7 @@ def load_yaml(path: Path, model: type[Settings] = TrainSettings) -> dict[str, An
                 raise UserError(f"{path}: {option} {remedy}")
             hint = nearest(str(option), model.model_fields)
             raise UserError(f"{path} names an unknown option {option}{hint}")
-        if isinstance(value, list | dict | set):
-            raise UserError(f"{path}: {option} takes one value, not a list of them")
-        # To YAML `yes` is true, and to Python true is 1.
-        if isinstance(value, bool) and model.model_fields[option].annotation is not bool:
-            raise UserError(f"{path}: {option} takes no yes or no: put the value in quotes")
+        _check_value(path, option, value, is_flag=model.model_fields[option].annotation is bool)
     return values
 
 
@@ -46,3 +42,22 @@ def load_preset(name: str) -> dict[str, Any]:
             f"--preset {name} is unknown{nearest(name, known)}; known: {', '.join(known)}"
         )
     return load_yaml(PRESETS_DIR / f"{name}.yaml")
+
+
+def _check_value(path: Path, option: str, value: object, *, is_flag: bool) -> None:
+    if isinstance(value, list | tuple | dict | set):
+        raise UserError(f"{path}: {option} takes one value, not a list of them")
+    # To YAML `yes` is true, and to Python true is 1.
+    if isinstance(value, bool) and not is_flag:
+        raise UserError(f"{path}: {option} takes no yes or no: put the value in quotes")
+    # Half a character, written as an escape; other such halves stand for bytes of a file's name.
+    if isinstance(value, str) and not _can_be_encoded(value):
+        raise UserError(f"{path}: {option} holds something that is no character")
+
+
+def _can_be_encoded(text: str) -> bool:
+    try:
+        text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True

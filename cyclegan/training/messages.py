@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import torch
 
-from cyclegan.data.folders import Domain, size_warning
+from cyclegan.command_line import ELSEWHERE
+from cyclegan.data.folders import size_warning
 from cyclegan.evaluation.compare import can_compare
 from cyclegan.hardware import has_bf16
-from cyclegan.networks.running import HALVES, Speed
+from cyclegan.networks.running import HALVES
 from cyclegan.settings import TrainSettings
+from cyclegan.training.setup import Run
 from cyclegan.training.speed import describe
 
 # From this side on, a step of the usual networks takes seconds on a CPU.
@@ -20,15 +22,9 @@ LARGE_CROP = 128
 BOUND_BY_DATA = 0.1
 
 
-def introduction(
-    settings: TrainSettings,
-    domain_A: Domain,
-    domain_B: Domain,
-    device: torch.device,
-    *,
-    evaluate_every: int,
-) -> Iterator[str]:
-    """The images that were found, and what is odd about them or the options."""
+def introduction(run: Run) -> Iterator[str]:
+    """The images that were found, what is odd about them or the options, and the device."""
+    settings, (domain_A, domain_B), device = run.settings, run.domains, run.device
     for name, domain in (("A", domain_A), ("B", domain_B)):
         yield domain.describe(name)
         for complaint in domain.complaints():
@@ -44,13 +40,16 @@ def introduction(
     half = settings.precision in HALVES
     if half and device.type == "cpu" and not has_bf16(device):
         yield f"warning: --precision {settings.precision} is slow here: this CPU only imitates it"
-    if evaluate_every and not can_compare(settings):
+    if run.state.schedule.evaluate_every and not can_compare(settings):
         yield "warning: without testA and testB nothing is measured, whatever --evaluate_every"
+    yield device_line(run)
 
 
 def command_to_continue(settings: TrainSettings) -> str:
     """Quoted for the shell; the run's own settings hold everything else."""
-    return shlex.join(["python", "train.py", *_run(settings, "--continue_train")])
+    return shlex.join(
+        ["python", "train.py", *_run(settings, "--continue_train"), *_elsewhere(settings)]
+    )
 
 
 def command_to_translate(settings: TrainSettings) -> str:
@@ -58,8 +57,12 @@ def command_to_translate(settings: TrainSettings) -> str:
     return f"{shlex.join(['python', 'test.py', *_run(settings)])} --input FOLDER"
 
 
-def device_line(device: torch.device, settings: TrainSettings, speed: Speed) -> str:
+def device_line(run: Run) -> str:
     """What the run computes on, and how; on a CPU, what to expect of it."""
+    device, settings, speed, size = run.device, run.settings, run.speed, run.world.size
+    if size > 1:
+        kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        return f"on {size} processes, the first on {kind}, {describe(speed)}"
     if device.type == "cuda":
         return f"on {torch.cuda.get_device_name(device)}, {describe(speed)}"
     if device.type != "cpu":
@@ -102,3 +105,10 @@ def _run(settings: TrainSettings, *flags: str) -> list[str]:
     if settings.checkpoints_dir != TrainSettings.model_fields["checkpoints_dir"].default:
         words += ["--checkpoints_dir", str(settings.checkpoints_dir)]
     return [*words, *(["--trust_imports"] if settings.trust_imports else [])]
+
+
+def _elsewhere(settings: TrainSettings) -> list[str]:
+    """Options that nobody takes from a saved run: they are said each time."""
+    values = {name: getattr(settings, name) for name in ELSEWHERE}
+    chosen = {n: v for n, v in values.items() if v != TrainSettings.model_fields[n].default}
+    return [word for name, value in chosen.items() for word in (f"--{name}", str(value))]

@@ -1,34 +1,39 @@
-"""Running means of the losses, kept on the device until somebody asks."""
+"""What is told of a run between two reports: means of its losses, its speed."""
 
 import math
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class Meter:
-    """`update` costs no synchronization; `read` does, and starts over. A loss that is not due at
-    every step is averaged over the steps that it was.
+    """Means of values since the last `read`: over the steps that each was due at, and where it was
+    a finite number.
     """
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
 
-    def update(self, losses: Mapping[str, Tensor]) -> None:
-        for name, value in losses.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.counts[name] = self.counts.get(name, 0) + 1
+    def update(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            if math.isfinite(value):
+                self.sums[name] = self.sums.get(name, 0.0) + value
+                self.counts[name] = self.counts.get(name, 0) + 1
 
     def read(self) -> dict[str, float]:
-        means = self.peek()
+        means = {name: total / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
         return means
 
-    def peek(self) -> dict[str, float]:
-        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": dict(self.sums), "counts": dict(self.counts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
 
 
 class Interval:
@@ -55,11 +60,6 @@ class Interval:
             "data_wait": self.waited / max(self.steps, 1),
             "data_share": self.waited / seconds,
         }
-
-
-def not_finite(values: Mapping[str, float]) -> list[str]:
-    """The names whose values are NaN or infinite."""
-    return [name for name, value in values.items() if not math.isfinite(value)]
 
 
 def broken_networks(model: nn.Module) -> list[str]:

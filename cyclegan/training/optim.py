@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,8 +22,9 @@ OPTIMIZERS = {
     "adagrad": "torch.optim.Adagrad",
 }
 
-# Those whose count of steps may be on the device, where a CUDA graph can go on counting.
-CAPTURABLE = ("adam", "adamw", "rmsprop")
+# Those whose count of steps may be on the device, where a CUDA graph can go on counting, and which
+# look there by themselves whether an update is to be made.
+CAPTURABLE = ("adam", "adamw")
 
 
 def build_optimizer(
@@ -70,6 +72,45 @@ def scale_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
+
+
+def marked(total: Tensor) -> Tensor:
+    """The same sum; the gradient of one that is not finite is NaN everywhere, in all processes."""
+    return total * torch.where(total.detach().isfinite(), 1.0, math.nan)
+
+
+def update(
+    optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *, longest: float = 0.0
+) -> Tensor:
+    """One update, unless the gradient holds NaN or infinity; gives the gradient's length (L2, over
+    all parameters), to which at most `longest` is left where that is not 0.
+    """
+    scaler.unscale_(optimizer)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    length = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if longest:
+        nn.utils.clip_grads_with_norm_(parameters, longest, length)
+    if scaler.is_enabled():
+        # In fp16 the scaler looks for what is not finite, and lowers the scale.
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        _update_if_finite(optimizer, length)
+    return length
+
+
+def _update_if_finite(optimizer: torch.optim.Optimizer, length: Tensor) -> None:
+    fused: Any = optimizer
+    if not getattr(optimizer, "_step_supports_amp_scaling", False):
+        if bool(length.isfinite()):
+            optimizer.step()
+        return
+    # Fused updates look for themselves, on the device: nobody waits for the answer.
+    fused.grad_scale, fused.found_inf = None, (~length.isfinite()).float()
+    try:
+        fused.step()
+    finally:
+        del fused.grad_scale, fused.found_inf
 
 
 def can_be_recorded(settings: TrainSettings) -> bool:

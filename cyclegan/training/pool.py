@@ -23,13 +23,15 @@ class ImagePool:
         return torch.stack([self._exchange(image) for image in images.detach()]).contiguous()
 
     def _exchange(self, image: Tensor) -> Tensor:
+        # A copy, in which NaN is gray and infinity white or black: a step that goes wrong is not to
+        # come back in later ones.
         if len(self.images) < self.size:
-            self.images.append(image.clone())
+            self.images.append(image.nan_to_num(0.0, 1.0, -1.0))
             return image
         if torch.rand((), generator=self.generator) <= 0.5:
             return image
         slot = int(torch.randint(self.size, (), generator=self.generator))
-        stored, self.images[slot] = self.images[slot], image.clone()
+        stored, self.images[slot] = self.images[slot], image.nan_to_num(0.0, 1.0, -1.0)
         return stored
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """The run's fixed images, translated and brought back, as one picture."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from cyclegan.data.augment import Preparation
-from cyclegan.data.folders import domain_folder, find_images
+from cyclegan.data.folders import domain_files, domain_place
 from cyclegan.data.images import UnreadableImage, read_image
+from cyclegan.data.reading import ImageFile
 from cyclegan.settings import TrainSettings
 from cyclegan.translate.translator import Translator
 
@@ -30,8 +30,8 @@ class Previews:
     def __init__(
         self,
         settings: TrainSettings,
-        files_A: Sequence[Path],
-        files_B: Sequence[Path],
+        files_A: Sequence[ImageFile],
+        files_B: Sequence[ImageFile],
         prepare: tuple[Preparation, Preparation],
     ) -> None:
         self.images_A = _fixed(settings, "A", files_A, prepare[0])
@@ -57,10 +57,10 @@ class Previews:
 
 
 def _fixed(
-    settings: TrainSettings, domain: str, training: Sequence[Path], prepare: Preparation
+    settings: TrainSettings, domain: str, training: Sequence[ImageFile], prepare: Preparation
 ) -> list[Image.Image]:
-    folder = domain_folder(settings, "test", domain)
-    files = (find_images(folder) if folder else []) or list(training)
+    place = domain_place(settings, "test", domain)
+    files = (domain_files(settings, place).files if place else []) or list(training)
     images: list[Image.Image] = []
     # Spread over the folder: neighbours by name are often of one scene.
     for index in np.linspace(0, len(files) - 1, min(COUNT, len(files))).round().astype(int):

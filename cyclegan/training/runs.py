@@ -41,6 +41,8 @@ class RunFolder:
             self.path.mkdir()
             self._lock = self._claim()
         (self.path / "previews").mkdir(exist_ok=True)
+        for half_written in self.path.glob("*.partial"):
+            half_written.unlink()
         self._write_settings(settings)
 
     def _claim(self) -> FileLock:

@@ -1,46 +1,116 @@
-"""What is kept of a run in its folder, also where the disk is full."""
+"""What is kept of a run in its folder: copied in a moment, written beside the steps that follow."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import errno
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from threading import Thread
 from typing import Any
 
 from torch import nn
 
 from cyclegan import checkpoint
 from cyclegan.errors import UserError
+from cyclegan.networks.build import GENERATOR_NAMES
+from cyclegan.settings import Settings, TrainSettings
+from cyclegan.training.state import copied
+
+LATEST, BEST = "latest", "best"
+# Weights under these names may go to somebody else, and say what they are.
+SHAREABLE = (LATEST, BEST)
+
+# Of settings, what says more about the machine than about the networks.
+_PRIVATE = {*Settings.model_fields, "dir_A", "dir_B", "config", "cache_dir", "display_server"}
 
 
 class Saves:
-    """The latest state and the weights; `step` is the one whose state is whole on the disk."""
+    """Writes states and weights, one save at a time; `step` is the one whose state is whole on the
+    disk. What the disk does not take is said, and tried again at the next save.
+    """
 
-    def __init__(
-        self, folder: Path, *, step: int, total_steps: int, say: Callable[[str], object]
-    ) -> None:
-        self.folder = folder
+    def __init__(self, settings: TrainSettings, *, step: int, say: Callable[[str], object]) -> None:
+        self.folder = settings.run_dir
+        self.keep = settings.keep
+        self.about = json.dumps(settings.model_dump(mode="json", exclude=_PRIVATE))
         self.step = step
-        self.total_steps = total_steps
         self.say = say
+        self.problem: str | None = None
+        # How long the longest save took.
+        self.seconds = 0.0
+        self.thread: Thread | None = None
 
     def save(
         self,
         step: int,
-        epoch: int | str,
+        epochs: Sequence[str | int],
         networks: Mapping[str, nn.Module],
-        state: Callable[[], dict[str, Any]],
+        state: Mapping[str, Any],
     ) -> None:
-        """Weights under an epoch's number or, with the state, as the latest. What cannot be written
-        is said, and tried again at the next save; at the run's last step it is a UserError.
+        """The networks' weights under each of these names and, with the latest, the state. Returns
+        once all is copied; a save before it that still goes on is waited for.
         """
+        self.wait()
+        began = time.monotonic()
+        weights = {name: network.state_dict() for name, network in networks.items()}
+        copies = copied({"weights": weights, "state": state if LATEST in epochs else {}})
+        self.problem = None
+        # A daemon: who ends the program by a second Ctrl-C does not wait; the old files are whole.
+        arguments = (began, step, epochs, copies["weights"], copies["state"])
+        self.thread = Thread(target=self._write, args=arguments, name="saves", daemon=True)
+        self.thread.start()
+
+    def wait(self) -> None:
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+
+    def check(self) -> None:
+        """Waits; raises UserError where the last save was not written."""
+        self.wait()
+        if self.problem:
+            raise UserError(f"{self.problem}, then add --continue_train")
+
+    def _write(
+        self,
+        began: float,
+        step: int,
+        epochs: Sequence[str | int],
+        weights: Mapping[str, Mapping[str, Any]],
+        state: Mapping[str, Any],
+    ) -> None:
         try:
-            if epoch == "latest":
-                checkpoint.save_state(self.folder, state())
-                self.step = step
-            checkpoint.save_weights(self.folder, epoch, networks)
+            try:
+                self._write_all(step, epochs, weights, state)
+            except OSError as error:
+                # Of the states that are there, one will do.
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                if not (full and checkpoint.drop_states(self.folder, keep=1)):
+                    raise
+                self._write_all(step, epochs, weights, state)
         except OSError as error:
-            problem = (
-                f"step {step} could not be saved ({error.strerror or error}); what was saved at "
-                f"step {self.step} is whole: free space on the disk"
-            )
-            if step >= self.total_steps:
-                raise UserError(f"{problem}, then add --continue_train") from None
-            self.say(f"warning: {problem}; training goes on and will try again")
+            self._failed(step, error)
+        self.seconds = max(self.seconds, time.monotonic() - began)
+
+    def _write_all(
+        self,
+        step: int,
+        epochs: Sequence[str | int],
+        weights: Mapping[str, Mapping[str, Any]],
+        state: Mapping[str, Any],
+    ) -> None:
+        if state:
+            checkpoint.save_state(self.folder, state, step=step, keep=self.keep)
+            self.step = step
+        for epoch in epochs:
+            checkpoint.save_weights(self.folder, epoch, weights)
+            for name in GENERATOR_NAMES if epoch in SHAREABLE else ():
+                path = checkpoint.weights_path(self.folder, epoch, name)
+                about = {"network": name, "step": str(step), "settings": self.about}
+                checkpoint.save_shareable(path.with_suffix(".safetensors"), weights[name], about)
+
+    def _failed(self, step: int, error: OSError) -> None:
+        self.problem = (
+            f"step {step} could not be saved ({error.strerror or error}); what was saved at "
+            f"step {self.step} is whole: free space on the disk"
+        )
+        self.say(f"warning: {self.problem}; training goes on and will try again")

@@ -11,6 +11,7 @@ from cyclegan.errors import UserError, short
 from cyclegan.networks.build import GENERATOR_NAMES
 from cyclegan.networks.running import HALVES, Running, Speed
 from cyclegan.settings import TrainSettings
+from cyclegan.training.deterministic import compute_deterministically
 from cyclegan.training.optim import can_be_recorded
 from cyclegan.training.slots import TABLES
 from cyclegan.training.step import Losses
@@ -20,10 +21,16 @@ from cyclegan.training.step import Losses
 WORTH_COMPILING = {"cuda": 10_000, "cpu": 1_000}
 
 
-def plan(settings: TrainSettings, device: torch.device, *, total_steps: int) -> Speed:
+def plan(
+    settings: TrainSettings, device: torch.device, *, total_steps: int, alone: bool = True
+) -> Speed:
     """Raises UserError for what the machine does not have. The same settings on the same machine
-    give the same plan, whether a run begins or goes on.
+    give the same plan, whether a run begins or goes on. `alone`: by one process.
     """
+    if settings.deterministic and settings.compile in ("default", "max"):
+        raise UserError(
+            f"--deterministic and --compile {settings.compile} exclude each other: use one"
+        )
     precision = hardware.resolve_precision(settings.precision, device)
     compile = _compile(settings, device, half=precision in HALVES, total_steps=total_steps)
     on_cuda = device.type == "cuda"
@@ -33,7 +40,12 @@ def plan(settings: TrainSettings, device: torch.device, *, total_steps: int) -> 
         channels_last=precision in HALVES and (on_cuda or compile != "off"),
         compile=compile,
         fused=device.type in ("cuda", "cpu"),
-        graph=on_cuda and compile != "off" and precision != "fp16" and _is_always_alike(settings),
+        # Other processes' gradients cannot be waited for within a recording.
+        graph=on_cuda
+        and compile != "off"
+        and precision != "fp16"
+        and alone
+        and _is_always_alike(settings),
         checkpointed=settings.checkpoint_activations,
     )
 
@@ -41,9 +53,11 @@ def plan(settings: TrainSettings, device: torch.device, *, total_steps: int) -> 
 def prepare_torch(settings: TrainSettings, speed: Speed) -> None:
     """Sets what torch keeps for the whole process."""
     hardware.keep_freed_memory()
+    if settings.deterministic:
+        compute_deterministically()
     hardware.allow_tf32(speed.precision != "fp32")
     # Where shapes are few, the fastest convolution for each is worth looking for.
-    torch.backends.cudnn.benchmark = _has_one_size(settings)
+    torch.backends.cudnn.benchmark = _has_one_size(settings) and not settings.deterministic
     if speed.compile != "off":
         # Both generators, and both states of a discriminator, count as one function's shapes.
         torch._dynamo.config.recompile_limit = 64
@@ -97,6 +111,9 @@ def _compile(
     settings: TrainSettings, device: torch.device, *, half: bool, total_steps: int
 ) -> Literal["off", "default", "max"]:
     hardware.check_compiler(settings.compile, device)
+    if settings.deterministic:
+        # A compiler takes what is fastest at the time.
+        return "off"
     if settings.compile != "auto":
         return settings.compile
     # In float32 a CPU gains nothing by it: its convolutions are hand-written either way.

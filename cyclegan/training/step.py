@@ -1,25 +1,26 @@
 """One training step: the generators learn, then the discriminators."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cyclegan.data.shares import Share, deal
 from cyclegan.losses.terms import START, Clock
 from cyclegan.networks.running import PLAIN, Speed
 from cyclegan.settings import TrainSettings
 from cyclegan.training.model import CycleGAN, Images
-from cyclegan.training.optim import build_optimizer
+from cyclegan.training.optim import build_optimizer, marked, update
+from cyclegan.training.parallel import ALONE, World
 from cyclegan.training.pool import ImagePool
 from cyclegan.training.replay import Replayed
 from cyclegan.training.slots import PAIRS, build_slots, judges
 
 Losses = dict[str, Tensor]
-# The losses of a part of the batch, and which part of it that is.
-Share = tuple[float, Losses]
 
 
 class Stepper:
@@ -33,12 +34,15 @@ class Stepper:
         speed: Speed = PLAIN,
         trusted: bool = True,
         say: Callable[[str], object] = print,
+        world: World = ALONE,
     ) -> None:
         self.model = model
         model.run(speed)
         self.compiled = speed.compile != "off"
-        self.images_per_step = settings.images_per_step
-        self.batch_size = settings.images_per_step // settings.accumulate
+        self.world = world
+        # Of this process, as `world` deals them out.
+        self.batch_size = world.each(settings.images_per_step // settings.accumulate)
+        self.images_per_step = self.batch_size * settings.accumulate
         self.clip_grad = settings.clip_grad
         self.slots = build_slots(settings, model, trusted=trusted)
         networks = {name: model.running[name] for name in model.discriminators}
@@ -55,6 +59,14 @@ class Stepper:
         self.heads = nn.ModuleDict({name: module for module, name in heads.items()})
         common: dict[str, Any] = {"settings": settings, "speed": speed, "trusted": trusted}
         learners = nn.ModuleList([model.generators, self.heads])
+        # Both games train both generators; heads learn from a loss of their own.
+        plays = all(self.slots[f"adversarial_{domain}"].always_due for domain in "AB")
+        self.look_G = world.parallel(
+            self._generators_look, learners, sometimes=not plays or bool(heads)
+        )
+        self.look_D = world.parallel(
+            self.discriminator_losses, model.discriminators, sometimes=False
+        )
         self.optimizer_G = build_optimizer(learners.parameters(), of="G", **common)
         self.optimizer_D = build_optimizer(model.discriminators.parameters(), of="D", **common)
         device = next(learners.parameters()).device.type
@@ -72,9 +84,18 @@ class Stepper:
             for offset, domain in enumerate("AB")
         }
 
-    def step(self, real_A: Tensor, real_B: Tensor, clock: Clock = START) -> Losses:
-        """NCHW batches of either domain in [-1, 1]; gives the losses, detached, on the device."""
-        with self._halves(len(real_A)) as (teach_G, teach_D):
+    def step(
+        self,
+        real_A: Tensor,
+        real_B: Tensor,
+        clock: Clock = START,
+        shares: Sequence[Share] | None = None,
+    ) -> Losses:
+        """NCHW batches of either domain in [-1, 1]; gives the losses, detached, on the device, and
+        the lengths of both gradients. `shares` tells what falls to this process of a step that
+        has fewer images than others.
+        """
+        with self._halves(len(real_A), shares) as (teach_G, teach_D):
             self.model.discriminators.requires_grad_(False)
             fakes, losses_G = teach_G(clock, real_A=real_A, real_B=real_B)
 
@@ -85,33 +106,49 @@ class Stepper:
         return cast(Losses, losses_G | losses_D)
 
     def teach_generators(
-        self, clock: Clock, *, real_A: Tensor, real_B: Tensor
+        self,
+        clock: Clock,
+        *,
+        real_A: Tensor,
+        real_B: Tensor,
+        shares: Sequence[Share] | None = None,
     ) -> tuple[dict[str, Tensor], Losses]:
         """One update; gives the fakes that were made before it, detached: the discriminators' step
         must not reach the generators.
         """
-        fakes: dict[str, list[Tensor]] = {f"fake_{d}": [] for d in "AB" if f"D_{d}" in self.judges}
+        fakes: dict[str, list[Tensor]] = {name: [] for name in self._judged()}
 
-        def shares() -> Iterator[Share]:
-            for share_A, share_B in self._shares(real_A, real_B):
-                images = self.model(share_A, share_B, self.passes(clock))
-                for name, made in fakes.items():
-                    made.append(images.get(name).detach())
-                yield len(share_A) / len(real_A), self.generator_losses(images, clock)
+        def losses() -> Iterator[tuple[float, Losses]]:
+            for weight, (share_A, share_B) in self._shares(self.look_G, shares, real_A, real_B):
+                made, values = self.look_G(share_A, share_B, clock)
+                for name, fake in made.items():
+                    fakes[name].append(fake)
+                yield weight, values
 
-        losses = self.minimize(self.optimizer_G, shares())
-        return {name: torch.cat(made) for name, made in fakes.items()}, losses
+        values = self.minimize(self.optimizer_G, losses(), gradient="gradient_G")
+        return {name: torch.cat(made) for name, made in fakes.items()}, values
 
-    def teach_discriminators(self, clock: Clock, **images: Tensor) -> Losses:
+    def teach_discriminators(
+        self, clock: Clock, *, shares: Sequence[Share] | None = None, **images: Tensor
+    ) -> Losses:
         """One update, on real images and on fakes that carry no gradient."""
 
-        def shares() -> Iterator[Share]:
-            for share in self._shares(*images.values()):
-                part = len(share[0]) / len(images["real_A"])
+        def losses() -> Iterator[tuple[float, Losses]]:
+            for weight, share in self._shares(self.look_D, shares, *images.values()):
                 shown = Images(**dict(zip(images, share, strict=True)))
-                yield part, self.discriminator_losses(shown, clock)
+                yield weight, self.look_D(shown, clock)
 
-        return self.minimize(self.optimizer_D, shares())
+        return self.minimize(self.optimizer_D, losses(), gradient="gradient_D")
+
+    def _generators_look(
+        self, real_A: Tensor, real_B: Tensor, clock: Clock
+    ) -> tuple[dict[str, Tensor], Losses]:
+        images = self.model(real_A, real_B, self.passes(clock))
+        fakes = {name: images.get(name).detach() for name in self._judged()}
+        return fakes, self.generator_losses(images, clock)
+
+    def _judged(self) -> list[str]:
+        return [f"fake_{domain}" for domain in "AB" if f"D_{domain}" in self.judges]
 
     def generators_pattern(self, clock: Clock) -> Hashable:
         """All that the generators' half goes by, but for its images: which losses are due."""
@@ -127,7 +164,7 @@ class Stepper:
     def passes(self, clock: Clock) -> set[str]:
         """The images that some loss looks at in this step."""
         wanted = {made for slot, (made, _) in PAIRS.items() if self.slots[slot].due(clock)}
-        wanted |= {f"fake_{domain}" for domain in "AB" if f"D_{domain}" in self.judges}
+        wanted |= set(self._judged())
         return wanted | {f"fake_{d}" for d in "AB" if self.slots[f"nce_{d}"].due(clock)}
 
     def generator_losses(self, images: Images, clock: Clock = START) -> Losses:
@@ -169,27 +206,28 @@ class Stepper:
                 )
         return losses
 
-    def minimize(self, optimizer: torch.optim.Optimizer, shares: Iterable[Share]) -> Losses:
+    def minimize(
+        self,
+        optimizer: torch.optim.Optimizer,
+        shares: Iterable[tuple[float, Losses]],
+        *,
+        gradient: str,
+    ) -> Losses:
         """One update towards a smaller sum, in the mean over the shares of a batch, each of which
-        is let go before the next is asked for; gives the values, detached.
+        is let go before the next is asked for; none where a loss or the gradient is not finite.
+        Gives the values, detached, and under `gradient` its length.
         """
         optimizer.zero_grad(set_to_none=True)
         scaler = self.scalers[optimizer]
         values: Losses = {}
-        for part, losses in shares:
+        for weight, losses in shares:
             if losses:
                 total = torch.stack(list(losses.values())).sum()
-                torch.autograd.backward(scaler.scale(part * total))
+                torch.autograd.backward(scaler.scale(marked(weight * total)))
             for name, value in losses.items():
-                values[name] = values.get(name, 0.0) + part * value.detach()
-        if not values:
-            return {}
-        if self.clip_grad:
-            scaler.unscale_(optimizer)
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self.clip_grad)
-        scaler.step(optimizer)
-        scaler.update()
+                values[name] = values.get(name, 0.0) + weight * value.detach()
+        if values:
+            values[gradient] = update(optimizer, scaler, longest=self.clip_grad)
         return values
 
     def _record(self, say: Callable[[str], object]) -> None:
@@ -200,18 +238,50 @@ class Stepper:
         )
 
     @contextmanager
-    def _halves(self, num: int) -> Iterator[tuple[Callable[..., Any], Callable[..., Any]]]:
+    def _halves(
+        self, num: int, shares: Sequence[Share] | None
+    ) -> Iterator[tuple[Callable[..., Any], Callable[..., Any]]]:
         """Both halves of a step on so many images. Of an epoch's last few they run as written: to
         compile and record them for that size would cost more than it gains.
         """
-        if self.compiled and num < self.images_per_step:
-            with torch.compiler.set_stance("force_eager"):
-                yield self.teach_generators, self.teach_discriminators
-        else:
-            yield self.teach_G, self.teach_D
+        if num == self.images_per_step and shares is None:
+            yield self._twice(self.teach_G), self._twice(self.teach_D)
+            return
+        as_written = torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
+        with as_written:
+            yield (
+                self._twice(partial(self.teach_generators, shares=shares)),
+                self._twice(partial(self.teach_discriminators, shares=shares)),
+            )
 
-    def _shares(self, *batches: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        return zip(*(torch.split(batch, self.batch_size) for batch in batches), strict=True)
+    def _twice(self, half: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, with a second try where memory did not do: by then no weight had changed."""
+
+        def attempt(clock: Clock, **tensors: Tensor) -> Any:
+            try:
+                return half(clock, **tensors)
+            except torch.OutOfMemoryError:
+                # The others would wait for the first try's gradients.
+                if self.world.size > 1:
+                    raise
+            # Past the handler: the error's frames hold memory.
+            torch.cuda.empty_cache()
+            return half(clock, **tensors)
+
+        return attempt
+
+    def _shares(
+        self, look: Callable[..., object], shares: Sequence[Share] | None, *batches: Tensor
+    ) -> Iterator[tuple[float, tuple[Tensor, ...]]]:
+        """The batches in parts, and what each counts. Only with the last are gradients exchanged
+        between processes.
+        """
+        dealt = shares or deal(len(batches[0]), batch_size=self.batch_size)
+        sizes = [len(share) for share in dealt]
+        parts = zip(*(torch.split(batch, sizes) for batch in batches), strict=True)
+        for place, (share, part) in enumerate(zip(dealt, parts, strict=True), 1):
+            with self.world.apart(look) if place < len(dealt) else nullcontext():
+                yield share.weight, part
 
 
 def equally_large(made: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,16 @@
-"""Ctrl-C and SIGTERM end a run between two steps, not in the middle of one."""
+"""What ends a run between two steps, not in the middle of one: Ctrl-C, SIGTERM, a time limit."""
 
 import signal
 import threading
+import time
+from collections import deque
 from types import FrameType, TracebackType
+
+# What `timeout` of the shell ends with.
+TIME_IS_UP = 124
+
+# For what comes after the last save: closing the page, ending the processes.
+_LAST_SECONDS = 3.0
 
 
 class StopRequest:
@@ -16,6 +24,11 @@ class StopRequest:
 
     def __bool__(self) -> bool:
         return self.signal is not None
+
+    @property
+    def status(self) -> int:
+        """The exit status that shells expect."""
+        return TIME_IS_UP if self.signal is None else 128 + self.signal
 
     def __enter__(self) -> "StopRequest":
         # Python allows signal handlers in the main thread alone; elsewhere there is no Ctrl-C.
@@ -36,3 +49,24 @@ class StopRequest:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
+
+
+class TimeLimit:
+    """Tells when there is just time enough left to save, counted from when it was made."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.end = None if seconds is None else time.monotonic() + seconds
+        self.last: float | None = None
+        # Steps take longer where something is shown, measured or saved.
+        self.steps: deque[float] = deque(maxlen=200)
+
+    def is_near(self, *, saving: float) -> bool:
+        """To be asked after each step; `saving`: how many seconds a save takes."""
+        now = time.monotonic()
+        if self.last is not None:
+            self.steps.append(now - self.last)
+        self.last = now
+        if self.end is None:
+            return False
+        # Saving may take longer than so far: a machine may be busy just then.
+        return now + max(self.steps, default=0.0) + 2 * saving + _LAST_SECONDS >= self.end

@@ -1,295 +1,294 @@
 """The run: from settings to a trained, saved and measured pair of generators."""
 
-import copy
-import json
+import os
+import sys
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from typing import Any
 
 import torch
-from torch import nn
 
 from cyclegan import checkpoint
-from cyclegan.data.augment import Preparation
 from cyclegan.data.decoded import decode_once
-from cyclegan.data.folders import check_domains
 from cyclegan.data.stream import Batch, stream
-from cyclegan.data.unpaired import UnpairedImages
 from cyclegan.errors import UserError
-from cyclegan.evaluation.compare import Comparison, can_compare, compare
-from cyclegan.hardware import resolve_device
+from cyclegan.monitor import Monitors
 from cyclegan.monitor.build import build_monitors
 from cyclegan.monitor.console import Console
-from cyclegan.monitor.files import forget_after
+from cyclegan.monitor.files import write_metrics
+from cyclegan.option_types import seconds
 from cyclegan.settings import TrainSettings
 from cyclegan.training import messages
-from cyclegan.training.batch_size import with_batch_size
-from cyclegan.training.meter import Interval, Meter, broken_networks, not_finite
-from cyclegan.training.model import build_model, check_sizes, unit
-from cyclegan.training.optim import Averaged, scale_learning_rate
-from cyclegan.training.previews import Previews
-from cyclegan.training.rehearsal import rehearse
+from cyclegan.training.meter import broken_networks
+from cyclegan.training.optim import scale_learning_rate
+from cyclegan.training.outputs import EARLY_REPORTS, Outputs
+from cyclegan.training.readings import Guard, Reading, Readings
 from cyclegan.training.runs import RunFolder
-from cyclegan.training.saves import Saves
-from cyclegan.training.schedule import Schedule
-from cyclegan.training.speed import compiled_step, plan, prepare_torch
-from cyclegan.training.state import Progress, capture, restore
-from cyclegan.training.step import Losses, Stepper
-from cyclegan.training.stop import StopRequest
-from cyclegan.translate.translator import Translator
+from cyclegan.training.saves import BEST, LATEST, Saves
+from cyclegan.training.setup import set_up
+from cyclegan.training.speed import compiled_step
+from cyclegan.training.state import copied
+from cyclegan.training.step import Losses
+from cyclegan.training.stop import StopRequest, TimeLimit
 
-# Besides every --print_every steps: a slow machine shows signs of life at once.
-EARLY_REPORTS = (1, 10)
+# What is left of the learning rate each time that a run goes back, and how often it does.
+SLOWER = 0.5
+MOST_TIMES_BACK = 3
+
+
+class GoBack(Exception):
+    """The run is to go on from what was saved."""
 
 
 class Trainer:
     """One run. Everything is made and checked before the run's folder is touched."""
 
     def __init__(self, settings: TrainSettings) -> None:
-        self.device = resolve_device(settings.device)
-        # Saved settings may be somebody else's; what is typed or in a preset is the user's own.
-        trusted = settings.trust_imports or not settings.continue_train
-        saved = checkpoint.load_state(settings.run_dir) if settings.continue_train else None
-
-        self.domain_A, self.domain_B = check_domains(settings)
-        most = max(len(self.domain_A.files), len(self.domain_B.files))
-        settings = with_batch_size(settings, self.device, most=most, trusted=trusted)
-        self.settings = settings
-        torch.manual_seed(settings.seed)
-        self.model = build_model(settings, trusted=trusted).to(self.device)
-        check_sizes(self.model, settings)
-        sides = unit(self.model, settings)
-        prepare = (
-            Preparation.of(settings, "A", unit=sides),
-            Preparation.of(settings, "B", unit=sides),
-        )
-        self.images = UnpairedImages(
-            self.domain_A.files,
-            self.domain_B.files,
-            prepare,
-            seed=settings.seed,
-            serial=settings.serial_batches,
-        )
-        length = self.images.epoch_length
-        self.schedule = Schedule(settings, epoch_length=length, trusted=trusted)
-        if self.schedule.wants_measurements and not can_compare(settings):
-            raise UserError("--schedule goes by measurements: it needs images in testA and testB")
-        self.speed = plan(settings, self.device, total_steps=self.schedule.total_steps)
-        prepare_torch(settings, self.speed)
-        self.stepper = Stepper(
-            self.model, settings, speed=self.speed, trusted=trusted, say=self._say
-        )
-        self.averaged = Averaged(self.model.generators, decay=settings.ema)
-        self.progress = Progress()
-        if saved is not None:
-            self._restore(saved)
-        rehearse(self.stepper, settings)
-        self.previews = Previews(settings, self.domain_A.files, self.domain_B.files, prepare)
-        self.meter = Meter()
-        self.broken: set[str] = set()
+        self.limit = TimeLimit(seconds(settings.time_limit) if settings.time_limit else None)
+        # What is said before there is a console.
+        self.said: list[str] = []
+        self.console: Console | None = None
+        self.run = run = set_up(settings, say=self._say)
+        self.settings, self.world, self.state = run.settings, run.world, run.state
+        self.stepper, self.schedule = run.state.stepper, run.state.schedule
+        self.readings = Readings(run.device)
+        fp16 = run.speed.precision == "fp16"
+        self.guard = Guard(fp16=fp16, alone=self.world.size == 1, say=self._say)
         self.compiled = False
-        self.data_bound: str | None = None
 
     def fit(self) -> int:
-        """Trains to the end, or to Ctrl-C; gives the program's exit status."""
-        self.folder = RunFolder(self.settings)
-        self.console = Console(
+        """Trains to the end, or until it is stopped; gives the program's exit status."""
+        folder = RunFolder(self.settings) if self.world.leads else None
+        self.console = console = Console(
             total_steps=self.schedule.total_steps,
             steps_per_epoch=self.schedule.steps_per_epoch,
-            first_step=self.progress.step,
+            first_step=self.state.progress.step,
+            quiet=not self.world.leads,
         )
-        self.saves = Saves(
-            self.folder.path,
-            step=self.progress.step,
-            total_steps=self.schedule.total_steps,
-            say=self._say,
-        )
-        self._introduce()
+        self.saves = Saves(self.settings, step=self.state.progress.step, say=self._say)
+        self._introduce(folder)
+        self._decode()
         # The loader's processes are forked before any thread of ours runs.
         batches = self._batches()
-        self.monitors = build_monitors(self.settings, self.folder.path, self.console)
+        monitors = Monitors()
+        if self.world.leads:
+            monitors = build_monitors(self.settings, self.settings.run_dir, console)
+        self.outputs = Outputs(self.run, monitors, say=self._say)
         try:
-            with StopRequest() as stop, closing(batches):
-                self._loop(batches, stop)
-                return self._stopped(stop.signal) if stop.signal else self._finished()
+            with StopRequest() as stop:
+                self._train(batches, stop)
+                status = self._ended(stop)
+                # Not where anything has failed: others may not be there any more to take leave.
+                self.world.leave()
+                return status
+        except KeyboardInterrupt:
+            # By a second Ctrl-C: what is half-written stays behind under another name.
+            sys.stdout.flush()
+            os._exit(130)
+        except Exception as error:
+            raise self._rescued(error) from error
         finally:
-            self.monitors.close()
-            self.folder.release()
+            monitors.close()
+            if folder is not None:
+                folder.release()
 
-    def _loop(self, batches: Iterable[Batch], stop: StopRequest) -> None:
-        if self.progress.step == 0:
-            self._preview()
-        if self.progress.step >= self.schedule.total_steps:
-            self.console.say(
+    def _train(self, batches: Generator[Batch], stop: StopRequest) -> None:
+        """To the last step, or to the stop; with as many returns to what was saved as are due."""
+        progress = self.state.progress
+        if progress.step == 0:
+            self.outputs.preview()
+            self._save([LATEST])
+        if progress.step >= self.schedule.total_steps:
+            self._say(
                 f"nothing is left to train: {self.schedule.total_steps} steps are done; for more, "
                 "give --n_epochs, --n_epochs_decay or --steps"
             )
-        self.interval = Interval(self.progress.position)
-        for batch in self.console.track(batches):
+        while True:
+            try:
+                with closing(batches):
+                    return self._loop(batches, stop)
+            except GoBack:
+                self._go_back()
+                batches = self._batches(start="spawn")
+
+    def _loop(self, batches: Iterable[Batch], stop: StopRequest) -> None:
+        self.outputs.begin()
+        assert self.console is not None
+        for batch in self.console.track(batches, step=self.state.progress.step):
             self._learn(batch)
             self._after_step()
-            if stop:
+            over = bool(stop) or self.limit.is_near(saving=self.saves.seconds)
+            if self.world.any_asked(over):
                 return
 
     def _learn(self, batch: Batch) -> None:
-        self.interval.batch_arrived()
-        for path, why in batch.broken.items():
-            self._name_broken(str(path), why)
-        factor = self.schedule.factor(step=self.progress.step, position=self.progress.position)
-        scale_learning_rate(self.stepper.optimizer_G, factor)
-        scale_learning_rate(self.stepper.optimizer_D, factor)
-        clock = self.schedule.clock(self.progress.step)
-        self.meter.update(self._step(batch.real_A, batch.real_B, clock))
-        self.averaged.update()
-        self.progress.step += 1
-        self.progress.position += len(batch.real_A)
+        state, progress = self.state, self.state.progress
+        self.outputs.batch_arrived(batch)
+        factor = self.schedule.factor(step=progress.step, position=progress.position)
+        for optimizer in (self.stepper.optimizer_G, self.stepper.optimizer_D):
+            scale_learning_rate(optimizer, progress.rate * factor)
+        count = self.run.positions.count(progress.position)
+        whole = count == self.settings.images_per_step
+        shares = None if whole else self.run.positions.shares(progress.position)
+        clock = self.schedule.clock(progress.step)
+        losses = self._step(batch.real_A, batch.real_B, clock, shares)
+        state.averaged.update()
+        progress.step += 1
+        progress.position += count
+        self._look(self.readings.put(progress.step, losses))
 
     def _step(self, *batch: Any) -> Losses:
-        if self.speed.compile == "off" or self.compiled:
+        if self.run.speed.compile == "off" or self.compiled:
             return self.stepper.step(*batch)
         self.compiled = True
-        before = copy.deepcopy(self._state())
+        before = copied(self.state.capture())
         return compiled_step(
             lambda: self.stepper.step(*batch),
-            undo=lambda: self._restore(before),
-            networks=self.model.running.values(),
+            undo=lambda: self.state.restore(before),
+            networks=self.stepper.model.running.values(),
             say=self._say,
         )
 
-    def _state(self) -> dict[str, Any]:
-        return capture(self.progress, self.stepper, self.averaged, self.schedule)
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        restore(state, self.progress, self.stepper, self.averaged, self.schedule)
-
-    def _say(self, line: str) -> None:
-        self.console.say(line)
+    def _look(self, readings: Iterable[Reading]) -> None:
+        for reading in readings:
+            self.state.meter.update(reading.values)
+            if self.guard.look(reading):
+                raise GoBack
 
     def _after_step(self) -> None:
-        step, settings = self.progress.step, self.settings
+        progress, settings = self.state.progress, self.settings
+        step = progress.step
         last = step == self.schedule.total_steps
-        every = self.schedule.evaluate_every
-        if every and step % every == 0 and not last:
-            self._report(self._measure())
+        due = bool(self.schedule.evaluate_every) and step % self.schedule.evaluate_every == 0
+        names: list[str | int] = []
+        if due and not last:
+            measured, is_best = self.outputs.measure()
+            names += [BEST] if is_best else []
+            self._report(measured)
         elif last or step % settings.print_every == 0 or step in EARLY_REPORTS:
             self._report({})
         if last or step % settings.preview_every == 0:
-            self._preview()
-        epoch, place = divmod(self.progress.position, self.images.epoch_length)
-        keep = place == 0 and epoch % settings.save_epoch_every == 0
-        if keep:
-            self._save(epoch)
-        if keep or last or step % settings.save_every == 0:
-            self._save("latest")
-        self.interval.step_done()
-
-    def _measure(self) -> dict[str, float]:
-        """The figures of the test images in mid-run, which a schedule may go by."""
-        if (comparison := self._compare()) is None:
-            return {}
-        self.schedule.observe(comparison.swd_fake)
-        return comparison.scalars()
+            self.outputs.preview()
+        epoch, place = divmod(progress.position, self.run.images.epoch_length)
+        if place == 0 and epoch % settings.save_epoch_every == 0:
+            names += [epoch, LATEST]
+        elif last or step % settings.save_every == 0:
+            names.append(LATEST)
+        if names:
+            self._save(names)
+        self.outputs.step_done()
 
     def _report(self, measured: dict[str, float]) -> None:
-        rate = float(self.stepper.optimizer_G.param_groups[0]["lr"])
-        values = self.meter.read()
-        self._refuse_nonsense(not_finite(values))
-        speed = self.interval.read(self.progress.position)
-        if self.progress.step not in EARLY_REPORTS and not self.data_bound:
-            self.data_bound = messages.data_bound_line(
-                speed["data_share"], decoded=self.images.decoded is not None
-            )
-            if self.data_bound:
-                self._say(self.data_bound)
-        self.interval = Interval(self.progress.position)
-        self.monitors.scalars(self.progress.step, {**values, **measured, "lr": rate, **speed})
+        self._look(self.readings.rest())
+        self.outputs.report(measured)
 
-    def _preview(self) -> None:
-        G_AB, G_BA = self._translator("G_AB"), self._translator("G_BA")
-        self.monitors.preview(self.progress.step, self.previews.draw(G_AB, G_BA))
+    def _save(self, names: list[str | int]) -> None:
+        self._look(self.readings.rest())
+        if broken := broken_networks(self.stepper.model):
+            self._say(f"warning: step {self.state.progress.step}: {', '.join(broken)} not finite")
+            raise GoBack
+        captured = self.state.capture()
+        if self.world.leads:
+            self.saves.save(self.state.progress.step, names, self.state.published(), captured)
 
-    def _translator(self, name: str) -> Translator:
-        return Translator(self._published()[name], device=self.device)
-
-    def _published(self) -> dict[str, nn.Module]:
-        """The networks as others get them: the generators averaged, where that is on."""
-        return {**dict(self.averaged.networks.items()), **dict(self.model.discriminators.items())}
-
-    def _save(self, epoch: int | str) -> None:
-        self._refuse_nonsense(not_finite(self.meter.peek()) or broken_networks(self.model))
-        self.saves.save(self.progress.step, epoch, self._published(), self._state)
-
-    def _refuse_nonsense(self, names: list[str]) -> None:
-        if names:
-            step, remedy = self.progress.step, "lower --lr, look for flat images in the data"
+    def _go_back(self) -> None:
+        progress = self.state.progress
+        if progress.times_back >= MOST_TIMES_BACK:
             raise UserError(
-                f"{', '.join(names)}: not a finite number at or before step {step}; "
-                + (
-                    f"the checkpoint of step {self.saves.step} is kept: {remedy}, then add "
-                    "--continue_train"
-                    if self.saves.step
-                    else f"nothing was saved yet: {remedy} and at weights and --init_gain, then "
-                    "begin again"
-                )
+                f"the run went back {MOST_TIMES_BACK} times, and its losses are not finite again "
+                f"at step {progress.step}: look for flat images (python -m cyclegan doctor), "
+                "lower --lr, then add --continue_train"
             )
-
-    def _name_broken(self, path: str, why: str) -> None:
-        if path not in self.broken:
-            self.broken.add(path)
-            self.console.say(f"warning: skipped {path} ({why})")
-
-    def _batches(self) -> Generator[Batch]:
-        images, domains = self.images, (self.domain_A, self.domain_B)
-        images.decoded = decode_once(domains, images.prepare, self.settings, say=self.console.say)
-        return stream(
-            images,
-            batch_size=self.settings.images_per_step,
-            start=self.progress.position,
-            num_threads=self.settings.num_threads,
-            device=self.device,
+        times_back = progress.times_back + 1
+        self.saves.wait()
+        self.state.restore(self.world.spread(self._last_saved()))
+        progress = self.state.progress
+        progress.times_back, progress.rate = times_back, SLOWER**times_back
+        self.readings.forget()
+        self.guard.forget()
+        self._say(
+            f"going back to step {progress.step} with {progress.rate:g} of the learning rate "
+            f"({times_back} of at most {MOST_TIMES_BACK} times)"
         )
 
-    def _introduce(self) -> None:
-        say, measured_every = self.console.say, self.schedule.evaluate_every
-        for line in messages.introduction(
-            self.settings, self.domain_A, self.domain_B, self.device, evaluate_every=measured_every
-        ):
+    def _last_saved(self) -> dict[str, Any]:
+        if not self.world.leads:
+            return {}
+        return checkpoint.load_state(self.settings.run_dir, say=self._say)
+
+    def _ended(self, stop: StopRequest) -> int:
+        """Saves what a stop has cut short, or finishes; gives the exit status."""
+        if self.state.progress.step >= self.schedule.total_steps:
+            self.saves.check()
+            if self.world.leads:
+                self.outputs.finish()
+            return 0
+        self._save([LATEST])
+        self.saves.check()
+        command = messages.command_to_continue(self.settings)
+        why = "stopped" if stop else "out of time: stopped"
+        self._say(f"{why} and saved at step {self.state.progress.step}; go on with: {command}")
+        return stop.status
+
+    def _rescued(self, error: Exception) -> Exception:
+        """The error, after all that can still be saved has been."""
+        step = self.state.progress.step
+        # To save takes all processes, of which others may still be in their step.
+        if self.world.size == 1 and step > self.saves.step and not self._is_broken():
+            self.saves.save(step, [LATEST], self.state.published(), self.state.capture())
+        self.saves.wait()
+        if not isinstance(error, torch.OutOfMemoryError):
+            return error
+        return UserError(
+            f"the GPU's memory was too small at step {step}, twice; saved at step "
+            f"{self.saves.step}: lower --batch_size and raise --accumulate, or add "
+            "--checkpoint_activations, with --continue_train"
+        )
+
+    def _is_broken(self) -> bool:
+        try:
+            return bool(broken_networks(self.stepper.model))
+        except RuntimeError:
+            # After some errors a GPU answers nothing any more.
+            return True
+
+    def _say(self, line: str) -> None:
+        if self.console is None:
+            self.said.append(line)
+        elif self.world.leads:
+            self.console.say(line)
+
+    def _decode(self) -> None:
+        settings = self.settings
+        if self.world.size > 1 and settings.cache == "auto":
+            # One file for all, rather than each process's own memory.
+            settings = settings.model_copy(update={"cache": "disk"})
+        images = self.run.images
+        with self.world.after_the_first():
+            images.decoded = decode_once(self.run.domains, images.prepare, settings, say=self._say)
+
+    def _batches(self, *, start: str | None = None) -> Generator[Batch]:
+        return stream(
+            self.run.images,
+            self.run.positions.since(self.state.progress.position),
+            num_threads=self.settings.num_threads,
+            device=self.run.device,
+            start=start,
+            say=self._say,
+        )
+
+    def _introduce(self, folder: RunFolder | None) -> None:
+        settings, progress, say = self.settings, self.state.progress, self._say
+        for line in (*messages.introduction(self.run), *self.said):
             say(line)
-        say(messages.device_line(self.device, self.settings, self.speed))
-        if self.folder.moved_to is not None:
-            say(f"the earlier run of this name is now {self.folder.moved_to}")
-        if self.settings.continue_train:
-            say(f"{self.folder.path}: going on after step {self.progress.step}")
-            forget_after(self.folder.path, self.progress.step)
-        else:
-            say(f"{self.folder.path}: {self.schedule.total_steps} steps")
-
-    def _stopped(self, signal: int) -> int:
-        """Saves, says how to go on, and gives the exit status that shells expect of a signal."""
-        self._save("latest")
-        if self.saves.step == self.progress.step:
-            command = messages.command_to_continue(self.settings)
-            self.console.say(f"stopped and saved at step {self.saves.step}; go on with: {command}")
-        return 128 + signal
-
-    def _compare(self) -> Comparison | None:
-        return compare(self.settings, self._translator("G_AB"))
-
-    def _finished(self) -> int:
-        """Measures the generators on the test images, where there are any."""
-        say, path = self.console.say, self.folder.path
-        say("measuring the translations of the test images")
-        comparison = self._compare()
-        if comparison is None:
-            say("there is nothing to measure: no readable testA and testB")
-        else:
-            for line in comparison.describe():
-                say(line)
-            text = json.dumps({"step": self.progress.step, **comparison.as_dict()}) + "\n"
-            checkpoint.write_atomically(
-                path / "evaluation.json", lambda file: file.write(text.encode())
-            )
-        say(messages.memory_line(self.device))
-        say(f"done: weights, previews and curves are in {path} (open {path / 'index.html'})")
-        say(f"translate with: {messages.command_to_translate(self.settings)}")
-        return 0
+        if folder is not None and folder.moved_to is not None:
+            say(f"the earlier run of this name is now {folder.moved_to}")
+        if not settings.continue_train:
+            say(f"{settings.run_dir}: {self.schedule.total_steps} steps")
+            return
+        say(f"{settings.run_dir}: going on after step {progress.step}")
+        for change in self.run.changes:
+            say(f"  changed: {change}")
+        if folder is not None:
+            write_metrics(settings.run_dir, self.state.history)
+            checkpoint.set_aside(settings.run_dir, after=progress.step)

@@ -1,9 +1,11 @@
 """What test.py does: one image, a folder, or the run's own test images."""
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from rich.console import Console
@@ -12,10 +14,13 @@ from rich.progress import track
 from cyclegan.command_line import run_settings
 from cyclegan.data.folders import domain_folder, find_images, stems
 from cyclegan.errors import UserError
+from cyclegan.hardware import own_place, resolve_device
 from cyclegan.settings import Direction, TrainSettings, TranslateSettings
-from cyclegan.translate.files import Job, find_jobs, translate_files, unfinished
+from cyclegan.translate.files import Job, find_jobs, stay_inside, translate_files, unfinished
 from cyclegan.translate.plan import Plan
 from cyclegan.translate.translator import Translator
+
+Item = TypeVar("Item")
 
 
 class Translation:
@@ -24,7 +29,10 @@ class Translation:
     def __init__(self, settings: TranslateSettings) -> None:
         if settings.weights is None and settings.name is None:
             raise UserError("give --name of a run, or --weights FILE.pth")
-        self.settings = settings
+        self.rank, self.size, local_rank = own_place()
+        # Under torchrun each process has a device of its own.
+        device = str(resolve_device(settings.device, index=local_rank))
+        self.settings = settings = settings.model_copy(update={"device": device})
         self.console = Console(highlight=False, soft_wrap=True)
         self.plan = Plan(settings, say=self._say)
         self.failed: dict[Path, str] = {}
@@ -49,7 +57,8 @@ class Translation:
 
     def _translate_input(self, source: Path) -> None:
         direction = self.settings.direction or "AtoB"
-        place = source.resolve()
+        # Not Path.resolve, to which a link in a circle is no user's mistake.
+        place = Path(os.path.realpath(source))
         title = place.name if place.is_dir() else place.stem
         output = self.settings.output or self._results() / f"{title}_{direction}"
         if self.settings.overwrite and place in output.resolve().parents:
@@ -59,7 +68,7 @@ class Translation:
                 "choose a folder outside it"
             )
         jobs = find_jobs(source, output)[: self.settings.max_dataset_size]
-        self._translate(self._load(direction), jobs)
+        self._translate(self._load(direction), self._own(jobs))
         self.where = output
 
     def _translate_test_images(self) -> None:
@@ -80,11 +89,13 @@ class Translation:
 
     def _translate_domain(self, direction: Direction, folder: Path, files: Sequence[Path]) -> None:
         here, there = direction[0], direction[-1]
-        places = [self.where / stem for stem in stems(folder, files)]
+        places = self._own([self.where / stem for stem in stems(folder, files)])
+        files = self._own(files)
         real, fake, rec = (
             [place.with_name(f"{place.name}_{kind}.png") for place in places]
             for kind in (f"real_{here}", f"fake_{there}", f"rec_{here}")
         )
+        stay_inside(self.where, [*real, *fake, *rec])
         self._translate(None, _jobs(files, real))
         self._translate(self._load(direction), _jobs(files, fake))
         # A file that could not be read has no translation to bring back.
@@ -117,6 +128,12 @@ class Translation:
             else:
                 self.failed[result.job.source] = result.problem
 
+    def _own(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Of what all processes are to translate, the part of this one, whatever is there already:
+        others may be at theirs.
+        """
+        return items[self.rank :: self.size]
+
     def _load(self, direction: Direction) -> Translator:
         settings = self.settings
         return Translator.load(
@@ -141,7 +158,8 @@ class Translation:
         return self.settings.results_dir / name / f"test_{self.settings.epoch}"
 
     def _say(self, line: str) -> None:
-        self.console.print(line, markup=False)
+        who = f"process {self.rank}: " if self.size > 1 else ""
+        self.console.print(who + line, markup=False)
 
     def _summary(self) -> int:
         """What was written where and, last, what was not; 1 where anything failed."""

@@ -1,5 +1,6 @@
 """Whole folders through a translator: an iterable of results that any command can show."""
 
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,7 +41,8 @@ def find_jobs(source: Path, output: Path) -> list[Job]:
     """The images of a file or folder, with targets under `output` that keep sub-folders and names.
 
     A single file may also be given a single file as its output. Raises UserError where there is
-    nothing to translate, or where a translation would take its own source's place.
+    nothing to translate, or where a translation would take its own source's place or leave the
+    output folder.
     """
     if source.is_file():
         as_file = output.suffix.lower() in SUFFIXES and not output.is_dir()
@@ -48,20 +50,35 @@ def find_jobs(source: Path, output: Path) -> list[Job]:
     elif source.is_dir():
         if output.is_file():
             raise UserError(f"--output {output} is a file, but --input a folder: name a folder")
-        inside = output.resolve()
+        inside, whole = _real(output), _real(source)
         jobs = [
             Job(path, output / path.relative_to(source))
             for path in find_images(source)
-            if source.resolve() == inside or inside not in path.resolve().parents
+            if whole == inside or inside not in _real(path).parents
         ]
     else:
         raise UserError(f"--input {source} is not there: check the path")
     if not jobs:
         raise UserError(f"--input {source} holds no images ({', '.join(sorted(SUFFIXES))})")
     for job in jobs:
-        if job.target.resolve() == job.source.resolve():
+        if _real(job.target) == _real(job.source):
             raise UserError(f"--output {output} would overwrite the input: choose another folder")
+    if source.is_dir():
+        stay_inside(output, [job.target for job in jobs])
     return jobs
+
+
+def stay_inside(output: Path, targets: Iterable[Path]) -> None:
+    """Raises UserError where a link in the output folder leads a target's folder out of it. A
+    target that is a link itself is harmless: it is replaced, not followed.
+    """
+    inside = _real(output)
+    for folder in {target.parent for target in targets}:
+        if not _real(folder).is_relative_to(inside):
+            raise UserError(
+                f"--output {output}: {folder} leads out of it, to {_real(folder)}: "
+                "remove that link, or choose another folder"
+            )
 
 
 def unfinished(jobs: Iterable[Job], *, since: float = 0.0) -> list[Job]:
@@ -150,6 +167,11 @@ def _finish(result: Result, writing: Future[None] | None) -> Result:
     if writing is not None:
         writing.result()
     return result
+
+
+def _real(path: Path) -> Path:
+    """Where all links lead; unlike Path.resolve, a link to itself raises nothing."""
+    return Path(os.path.realpath(path))
 
 
 def _time(path: Path) -> float:

@@ -11,7 +11,7 @@ ASSETS = Path(__file__).resolve().parent
 MATHJAX = "js/mathjax/2.7.5"
 FONT = "fonts/glyphicons-halflings-regular.woff2"
 
-# The names on the right are those that Visdom's index.html asks for.
+# The names on the right are those that Visdom's index.html and login.html ask for.
 PACKAGES: dict[str, dict[str, str]] = {
     "jquery@3.1.1": {"dist/jquery.min.js": "js/jquery.min.js"},
     "bootstrap@3.3.7": {
@@ -30,6 +30,7 @@ PACKAGES: dict[str, dict[str, str]] = {
         "build/d3-selection-multi.min.js": "js/d3-selection-multi.v1.js",
     },
     "save-svg-as-png@1.4.17": {"lib/saveSvgAsPng.js": "js/saveSvgAsPng.js"},
+    "sjcl@1.0.7": {"sjcl.js": "js/sjcl.js"},
     "mathjax@2.7.5": {
         name: f"{MATHJAX}/{name}"
         for name in (

@@ -1,0 +1,352 @@
+"""train.py as a process of its own, with images of its own, to which anything may happen."""
+
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from fault_inside import ARMED
+from PIL import Image
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[1]
+
+NAME = "run"
+STEPS = 40
+SAVE_EVERY = 5
+# Every part that remembers something: a pool that fills, dropout's random state, an average.
+OPTIONS = (
+    "--preset=classic",
+    "--generator=resnet(blocks=1, dropout=True)",
+    "--discriminator=patch(layers=1)",
+    *("--ngf=4", "--ndf=4", "--load_size=40", "--crop_size=32", "--pool_size=3", "--ema=0.9"),
+    *("--device=cpu", "--precision=fp32", "--monitor=none", "--num_threads=0"),
+    *("--print_every=1", "--preview_every=1000", f"--save_every={SAVE_EVERY}", f"--steps={STEPS}"),
+)
+# What a second try of a step would draw anew.
+NO_DROPOUT = "--generator=resnet(blocks=1)"
+
+# No wait is longer: the slowest takes a few seconds.
+LONGEST = 120.0
+
+# What a clock decides.
+_TIMES = ("images_per_second", "data_wait", "data_share")
+
+
+class Lost(Exception):
+    """The run did not do what it should have."""
+
+
+class LeftOut(Exception):
+    """The fault cannot be injected here."""
+
+
+@dataclass
+class Outcome:
+    """What a fault has cost: steps that were taken again, and of these those that had been saved;
+    whether the final weights are those of the run that nothing happened to, None where the fault
+    itself is to change them.
+    """
+
+    lost_steps: int = 0
+    beyond_a_save: int = 0
+    equal: bool | None = None
+    injected: int = 1
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(
+            self.lost_steps + other.lost_steps,
+            self.beyond_a_save + other.beyond_a_save,
+            other.equal,
+            self.injected + other.injected,
+        )
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row of the table: what is done to a run, and when it has survived that."""
+
+    name: str
+    injected: str
+    survives_if: str
+    inject: Callable[["Bench"], Outcome]
+    # Among the handful that is tried where there is a minute only.
+    short: bool = False
+
+
+def expect(condition: object, what: str) -> None:
+    if not condition:
+        raise Lost(what)
+
+
+@dataclass
+class Bench:
+    """A folder for all that is tried, and what several faults have in common."""
+
+    root: Path
+    seed: int
+    kills: int
+    _whole: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
+    _runs: int = 0
+
+    def random(self, name: str) -> random.Random:
+        """Each fault draws for itself, whichever others are tried."""
+        return random.Random(f"{self.seed} {name}")
+
+    def place(self) -> Path:
+        self._runs += 1
+        place = self.root / f"{self._runs:03}"
+        make_data(place / "data")
+        return place
+
+    @contextmanager
+    def run(self, *options: str) -> Iterator["Run"]:
+        """A run that has not begun; whatever of it is alive at the end is ended."""
+        run = Run(self.place(), self.root / "bytecode", options)
+        try:
+            yield run
+        finally:
+            run.end()
+            shutil.rmtree(run.place, ignore_errors=True)
+
+    @contextmanager
+    def begun(self, *options: str) -> Iterator["Run"]:
+        """The same, killed in its middle, with three states to go on from."""
+        with self.run(*options) as run:
+            run.start()
+            run.until_step(3 * SAVE_EVERY + 2)
+            run.kill()
+            yield run
+
+    def whole(self, *options: str) -> dict[str, Any]:
+        """The last state of the run with these options that nothing happened to."""
+        if options not in self._whole:
+            with self.run(*options) as run:
+                run.start()
+                run.ended(0)
+                self._whole[options] = run.state()
+        return self._whole[options]
+
+
+class Run:
+    """One run in its folder, over all the processes that work on it, one after the other."""
+
+    def __init__(self, place: Path, bytecode: Path, options: Sequence[str]) -> None:
+        self.place = place
+        self.data = place / "data"
+        self.folder = place / "runs" / NAME
+        self.options = options
+        self.log = place / "log.txt"
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")]),
+            "PYTHONUNBUFFERED": "1",
+            # Some environments keep no bytecode: a start would take twice as long.
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": str(bytecode),
+            "OMP_NUM_THREADS": "1",
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.reached = 0
+
+    def start(self, *options: str, armed: bool = False) -> None:
+        self._launch([f"--dataroot={self.data}", *OPTIONS, *self.options, *options], armed)
+
+    def resume(self, *options: str, armed: bool = False) -> None:
+        self._launch(["--continue_train", "--trust_imports", *options], armed)
+
+    def as_told(self) -> None:
+        """Goes on with the command that the run itself has named."""
+        found = re.search(r"go on with: python train\.py (.*)", self.said)
+        expect(found, "no command to go on with was named")
+        assert found is not None
+        self._begin(shlex.split(found[1]), armed=False)
+
+    def _launch(self, options: Sequence[str], armed: bool) -> None:
+        self._begin([f"--checkpoints_dir={self.place / 'runs'}", f"--name={NAME}", *options], armed)
+
+    def _begin(self, options: Sequence[str], armed: bool) -> None:
+        expect(self.process is None or self.process.poll() is not None, "it still runs")
+        arm = {ARMED: "1"} if armed else {}
+        with self.log.open("wb") as log, self.errors_file.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "train.py"), *options],
+                env={**self.environment, **arm},
+                cwd=self.place,
+                stdin=subprocess.DEVNULL,
+                stdout=self.stdout or log,
+                stderr=errors,
+                start_new_session=True,
+            )
+
+    # Where the output goes, if not to the log.
+    stdout: IO[bytes] | int | None = None
+
+    @property
+    def errors_file(self) -> Path:
+        return self.place / "errors.txt"
+
+    @property
+    def said(self) -> str:
+        """What the newest process has printed."""
+        return self.log.read_text(errors="replace")
+
+    @property
+    def errors(self) -> str:
+        return self.errors_file.read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def step(self) -> int:
+        """The last step that was reported."""
+        steps = re.findall(r"^epoch \d+  step (\d+)/", self.said, re.MULTILINE)
+        self.reached = max(self.reached, *map(int, steps), 0)
+        return int(steps[-1]) if steps else 0
+
+    def until(self, condition: Callable[[], object], what: str, *, pause: float = 0.005) -> None:
+        deadline = time.monotonic() + LONGEST
+        while not condition():
+            expect(self.alive, f"it ended before {what}: {self.errors.strip()[-300:]}")
+            expect(time.monotonic() < deadline, f"no {what} within {LONGEST:g} s")
+            time.sleep(pause)
+
+    def until_step(self, step: int) -> None:
+        self.until(lambda: self.step() >= step, f"step {step}")
+
+    def until_said(self, words: str) -> None:
+        self.until(lambda: words in self.said, f'"{words}"')
+
+    def signal(self, number: int) -> None:
+        expect(self.alive, "it ended before the signal")
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def wait(self, *, seconds: float = LONGEST) -> int:
+        """The exit status; what has not ended by then hangs."""
+        assert self.process is not None
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise Lost(f"still running after {seconds:g} s") from None
+        self.step()
+        return status
+
+    def ended(self, status: int, *, seconds: float = LONGEST) -> None:
+        """Waits for this exit status; of a mistake or a full disk, with one line to say so."""
+        found = self.wait(seconds=seconds)
+        errors = self.errors.strip()
+        expect(found == status, f"exit status {found}, not {status}: {errors[-300:]}")
+        if status == 2:
+            expect(errors.count("\n") == 0 and errors.startswith("error: "), f"said: {errors}")
+
+    def went_on(self, *options: str) -> Outcome:
+        """Goes on to the end; what was lost, by the newest state that was whole before."""
+        reached, newest = self.reached, self.newest_whole()
+        self.resume(*options)
+        self.ended(0)
+        found = re.search(r"going on after step (\d+)", self.said)
+        expect(found, "it did not say where it goes on")
+        assert found is not None
+        lost, beyond = reached - int(found[1]), newest - int(found[1])
+        return Outcome(max(lost, 0), max(beyond, 0))
+
+    def newest_whole(self) -> int:
+        """The step of the newest state that can be read, by other means than the program's."""
+        steps = [int(path.stem[6:]) for path in self.states() if _is_whole(path)]
+        return max(steps, default=0)
+
+    def states(self) -> list[Path]:
+        """The newest first."""
+        return sorted(self.folder.glob("state_*.pt"), reverse=True)
+
+    def state(self) -> dict[str, Any]:
+        """The newest, without what a clock decides."""
+        state: dict[str, Any] = torch.load(self.states()[0], weights_only=True)
+        for _, values in state["history"]:
+            for name in _TIMES:
+                values.pop(name, None)
+        return state
+
+    def is_finite(self) -> bool:
+        return all(bool(w.isfinite().all()) for w in self.state()["model"].values())
+
+    def children(self) -> list[int]:
+        """The processes that this one has started."""
+        found = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(word) for word in found.read_text().split()] if found.exists() else []
+
+    def end(self) -> None:
+        """Kills what is left: the run and the processes of its group."""
+        if self.process is None:
+            return
+        for pid in (self.process.pid, *self.children()):
+            _kill(pid, self.process)
+        self.process.wait()
+
+
+def _kill(pid: int, run: subprocess.Popen[bytes]) -> None:
+    try:
+        # A stopped run's number may be another's by now.
+        if run.poll() is None or pid != run.pid:
+            os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def make_data(folder: Path) -> None:
+    """A few random images, A and B of different counts."""
+    for place, (name, count) in enumerate(
+        (("trainA", 5), ("trainB", 7), ("testA", 2), ("testB", 2))
+    ):
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            random = np.random.default_rng([place, index])
+            soft = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+            soft.resize((52, 44)).save(folder / name / f"{index:03}.png")
+
+
+def same(ours: Any, theirs: Any) -> bool:
+    """Bit for bit, in whatever they are packed."""
+    if isinstance(ours, Tensor):
+        return isinstance(theirs, Tensor) and torch.equal(ours, theirs)
+    if isinstance(ours, dict):
+        return ours.keys() == theirs.keys() and all(same(ours[k], theirs[k]) for k in ours)
+    if isinstance(ours, list | tuple):
+        pairs = zip(ours, theirs, strict=False)
+        return len(ours) == len(theirs) and all(same(*pair) for pair in pairs)
+    return bool(ours == theirs)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.load(path, weights_only=True)
+            return archive.testzip() is None
+    # Damage makes a reader raise anything.
+    except Exception:
+        return False

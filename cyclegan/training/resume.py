@@ -1,0 +1,46 @@
+"""What may change when a run goes on, and what may not."""
+
+from cyclegan import spec
+from cyclegan.command_line import ELSEWHERE
+from cyclegan.errors import UserError
+from cyclegan.settings import TrainSettings
+
+# The networks are what they are, and so is which folder is A.
+FIXED_PARTS = ("generator", "generator_BA", "discriminator")
+FIXED = ("ngf", "ndf", "scale", "direction", "init_type", "init_gain")
+
+# Said anew each time, or of no consequence for what is learned.
+_SILENT = {
+    "name",
+    "checkpoints_dir",
+    "continue_train",
+    "trust_imports",
+    "config",
+    "preset",
+    *ELSEWHERE,
+}
+
+
+def changes(before: TrainSettings, now: TrainSettings) -> list[str]:
+    """The options that a run goes on with another value of, as `lr 0.0002 -> 0.0001`. Raises
+    UserError, with the options' names, where the run cannot go on with them.
+    """
+    old, new = before.model_dump(mode="json"), now.model_dump(mode="json")
+    changed = [name for name in new if name not in _SILENT and new[name] != old[name]]
+    refused = [name for name in changed if name in FIXED or _is_another_part(name, old, new)]
+    if refused:
+        options = ", ".join(f"--{name} {new[name]}" for name in refused)
+        begun = ", ".join(str(old[name]) for name in refused)
+        raise UserError(
+            f"{options}: the run {now.name} was begun with {begun}, which cannot change any more: "
+            "leave it out, or begin a new run without --continue_train"
+        )
+    return [f"{name} {old[name]} -> {new[name]}" for name in changed]
+
+
+def _is_another_part(name: str, old: dict[str, str | None], new: dict[str, str | None]) -> bool:
+    if name not in FIXED_PARTS:
+        return False
+    # The same part may be written in several ways.
+    terms = [spec.parse(each[name] or each["generator"] or "", slot=name) for each in (old, new)]
+    return terms[0] != terms[1]

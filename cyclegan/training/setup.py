@@ -1,0 +1,136 @@
+"""A run made ready: every part built, checked and, of a run that goes on, as it was left."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from cyclegan import checkpoint
+from cyclegan.command_line import run_settings
+from cyclegan.data.augment import Preparation
+from cyclegan.data.folders import Domain, check_domains
+from cyclegan.data.shares import Positions
+from cyclegan.data.unpaired import UnpairedImages
+from cyclegan.errors import UserError
+from cyclegan.evaluation.compare import can_compare
+from cyclegan.hardware import resolve_device
+from cyclegan.monitor.build import check_display
+from cyclegan.networks.running import Speed
+from cyclegan.settings import TrainSettings
+from cyclegan.training import resume
+from cyclegan.training.memory import check_memory, largest_images, with_batch_size
+from cyclegan.training.model import build_model, check_sizes, unit
+from cyclegan.training.optim import Averaged
+from cyclegan.training.parallel import World
+from cyclegan.training.previews import Previews
+from cyclegan.training.rehearsal import rehearse
+from cyclegan.training.schedule import Schedule
+from cyclegan.training.speed import plan, prepare_torch
+from cyclegan.training.state import Progress, RunState
+from cyclegan.training.step import Stepper
+
+Say = Callable[[str], object]
+Preparations = tuple[Preparation, Preparation]
+
+
+@dataclass
+class Run:
+    """What the loop works with."""
+
+    settings: TrainSettings
+    world: World
+    device: torch.device
+    domains: tuple[Domain, Domain]
+    images: UnpairedImages
+    positions: Positions
+    speed: Speed
+    state: RunState
+    previews: Previews
+    # Of the settings, those that a run goes on with another value of.
+    changes: list[str]
+
+
+def set_up(settings: TrainSettings, *, say: Say) -> Run:
+    """Raises UserError for whatever cannot work, before anything is written."""
+    world = World.around()
+    device = resolve_device(settings.device, index=world.local_rank)
+    world.join(device)
+    # Saved settings may be somebody else's; what is typed or in a preset is the user's own.
+    trusted = settings.trust_imports or not settings.continue_train
+    settings = _restarted(settings, world)
+    check_display(settings)
+    changes, saved = _saved(settings, world, say)
+
+    domains = check_domains(settings)
+    sizes = largest_images(settings, domains, _preparations(settings))
+    most = max(len(domain.files) for domain in domains)
+    common: dict[str, Any] = {"trusted": trusted, "world": world}
+    settings = with_batch_size(settings, device, sizes, most=most, **common)
+    _seed(settings.seed)
+    model = build_model(settings, trusted=trusted).to(device)
+    check_sizes(model, settings)
+    prepare = _preparations(settings, unit(model, settings))
+    files = domains[0].files, domains[1].files
+    images = UnpairedImages(*files, prepare, seed=settings.seed, serial=settings.serial_batches)
+    schedule = Schedule(settings, epoch_length=images.epoch_length, trusted=trusted)
+    if schedule.wants_measurements and not can_compare(settings):
+        raise UserError("--schedule goes by measurements: it needs images in testA and testB")
+    speed = plan(settings, device, total_steps=schedule.total_steps, alone=world.size == 1)
+    prepare_torch(settings, speed)
+    check_memory(settings, device, sizes, **common)
+    stepper = Stepper(model, settings, speed=speed, say=say, **common)
+    averaged = Averaged(model.generators, decay=settings.ema)
+    state = RunState(stepper, averaged, schedule, world=world)
+    if saved is not None:
+        state.restore(saved)
+        _begin_anew(state.progress, changes)
+    rehearse(stepper, settings)
+    positions = Positions(
+        images.epoch_length,
+        images_per_step=settings.images_per_step,
+        batch_size=settings.images_per_step // settings.accumulate,
+        rank=world.rank,
+        world=world.size,
+    )
+    previews = Previews(settings, *files, prepare)
+    return Run(settings, world, device, domains, images, positions, speed, state, previews, changes)
+
+
+def _preparations(settings: TrainSettings, sides: int = 4) -> Preparations:
+    way_A, way_B = (Preparation.of(settings, domain, unit=sides) for domain in "AB")
+    return way_A, way_B
+
+
+def _restarted(settings: TrainSettings, world: World) -> TrainSettings:
+    """Where a process has failed, torchrun begins anew with the words of the first time."""
+    if not world.restarts or not world.spread(bool(checkpoint.find_states(settings.run_dir))):
+        return settings
+    return settings.model_copy(update={"continue_train": True})
+
+
+def _saved(
+    settings: TrainSettings, world: World, say: Say
+) -> tuple[list[str], dict[str, Any] | None]:
+    """What has changed since, and the saved state, where the run goes on."""
+    if not settings.continue_train:
+        return [], None
+    # One looks, for all: what it finds may be on a disk of its own.
+    changed = world.leads and resume.changes(run_settings(settings.run_dir), settings)
+    state = checkpoint.load_state(settings.run_dir, say=say) if world.leads else {}
+    return world.spread(changed or []), world.spread(state)
+
+
+def _seed(seed: int) -> None:
+    """Parts of the user's own may draw from any of these."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+def _begin_anew(progress: Progress, changes: list[str]) -> None:
+    """A learning rate that the user has chosen anew is meant as it is."""
+    if any(change.startswith("lr ") for change in changes):
+        progress.rate, progress.times_back = 1.0, 0
