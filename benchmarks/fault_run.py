@@ -12,7 +12,7 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -295,9 +295,13 @@ class Run:
         return all(bool(w.isfinite().all()) for w in self.state()["model"].values())
 
     def children(self) -> list[int]:
-        """The processes that this one has started."""
-        found = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(word) for word in found.read_text().split()] if found.exists() else []
+        """The processes that this one has started, by any of its threads."""
+        found: list[int] = []
+        for path in Path(f"/proc/{self.pid}/task").glob("*/children"):
+            # A thread may end meanwhile.
+            with suppress(OSError):
+                found += map(int, path.read_text().split())
+        return found
 
     def end(self) -> None:
         """Kills what is left: the run and the processes of its group."""

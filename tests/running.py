@@ -5,6 +5,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,6 +30,11 @@ def train(tmp_path: Path, *options: str, popen: bool = False, **keywords):
             [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords
         )
     return subprocess.run([*command, *options], capture_output=True, timeout=300, **keywords)
+
+
+def newest_state(run: Path) -> dict[str, Any]:
+    """The state that the run would go on from."""
+    return torch.load(max(run.glob("state_*.pt")), weights_only=True)
 
 
 def wait_for(path: Path, process: subprocess.Popen, *, seconds: float = 120) -> None:

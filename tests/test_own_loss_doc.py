@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from running import ROOT, TINY, train
+from running import ROOT, TINY, newest_state, train
 
 from cyclegan import spec
 from cyclegan.command_line import train_settings, translate_settings
@@ -148,7 +148,7 @@ def test_a_trainable_loss_learns_and_is_in_the_checkpoint(here) -> None:
     (here / "my_losses.py").write_text("\n\n".join([*CODE, MISTAKES]))
     options = ["--dataroot=./data/lr2hr", *TINY, "--cycle=10*my_losses.Gain", "--steps=2"]
     assert in_process(here, [*options, "--name=gain"]) == 0
-    state = torch.load(here / "runs" / "gain" / "state.pt", weights_only=True)
+    state = newest_state(here / "runs" / "gain")
     gains = [value.item() for name, value in state["heads"].items() if name.endswith("gain")]
     assert gains
     assert 1 not in gains

@@ -540,7 +540,7 @@ def test_a_run_on_tar_files_equals_the_run_on_folders_killed_and_resumed_too(
     assert figures[0].read_text() == figures[1].read_text()
 
     killed = train(tmp_path, "--name=run", *options, popen=True)
-    wait_for(tmp_path / "runs/run/state.pt", killed)
+    wait_for(tmp_path / "runs/run/state_00000003.pt", killed)
     killed.kill()
     killed.communicate()
     resumed = train(tmp_path, "--name=run", "--continue_train")

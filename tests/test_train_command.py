@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from running import TINY, train, wait_for
+from running import TINY, newest_state, train, wait_for
 
 # What a clock decides.
 TIMES = ("images_per_second", "data_wait", "data_share")
@@ -18,8 +18,7 @@ TIMES = ("images_per_second", "data_wait", "data_share")
 
 def state(tmp_path: Path, name: str = "run"):
     """The newest state of a run, without its times."""
-    path = max((tmp_path / "runs" / name).glob("state_*.pt"))
-    found = torch.load(path, weights_only=True)
+    found = newest_state(tmp_path / "runs" / name)
     for _, values in found["history"]:
         for name in TIMES:
             del values[name]

@@ -1,5 +1,6 @@
 """A generator as a callable: images of any size, and where it is loaded from."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,43 @@ def test_a_file_of_weights_alone_translates(options: dict[str, Any], tmp_path: P
     checkpoint.save_weights(tmp_path, "latest", {"G_AB": network})
     loaded = Translator.load(tmp_path / "latest_net_G_A.pth", device="cpu")
     assert (levels(loaded(picture())) == levels(on_cpu(network)(picture()))).all()
+
+
+def shareable(folder: Path, about: dict[str, str]) -> tuple[nn.Module, Path]:
+    network, path = small_resnet(norm="batch"), folder / "shared.safetensors"
+    checkpoint.save_shareable(path, network.state_dict(), about)
+    return network, path
+
+
+def test_weights_that_travel_alone_say_which_network_they_are_of(tmp_path: Path) -> None:
+    own = {"generator": "resnet(blocks=1, norm=batch)", "ngf": 2}
+    network, path = shareable(tmp_path, {"network": "G_BA", "settings": json.dumps(own)})
+    loaded = Translator.load(path, device="cpu")
+    assert (levels(loaded(picture())) == levels(on_cpu(network)(picture()))).all()
+
+
+def test_weights_of_others_in_that_format_are_told_from_their_shapes(tmp_path: Path) -> None:
+    network, path = shareable(tmp_path, {"format": "pt"})
+    loaded = Translator.load(path, device="cpu")
+    assert (levels(loaded(picture())) == levels(on_cpu(network)(picture()))).all()
+
+
+@pytest.mark.parametrize(
+    ("about", "sentence"),
+    [
+        ({"network": "G_AB", "settings": "["}, "does not say which generator"),
+        ({"network": "G_AB", "settings": "[1]"}, "does not say which generator"),
+        ({"network": "D_A", "settings": "{}"}, "does not say which generator"),
+        ({"network": "G_AB", "settings": '{"generator": "os.system"}'}, "--trust_imports"),
+        ({"network": "G_AB", "settings": '{"ngf": 8}'}, "does not fit this network"),
+    ],
+)
+def test_words_that_travel_with_weights_are_not_trusted(
+    about: dict[str, str], sentence: str, tmp_path: Path
+) -> None:
+    _, path = shareable(tmp_path, about)
+    with pytest.raises(UserError, match=sentence):
+        Translator.load(path, device="cpu")
 
 
 def test_a_run_is_loaded_in_either_direction_and_at_any_epoch(run: Path) -> None:

@@ -1,5 +1,6 @@
 """A checkpoint as a callable: images in, images of the same size (times its scale) out."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from torch import nn
 from cyclegan import checkpoint, spec
 from cyclegan.command_line import run_settings
 from cyclegan.data.images import from_levels, read_image, to_levels, to_rgb
+from cyclegan.errors import UserError
 from cyclegan.hardware import resolve_device
 from cyclegan.networks import GENERATORS
-from cyclegan.networks.build import build_generator
+from cyclegan.networks.build import GENERATOR_NAMES, build_generator
 from cyclegan.networks.infer import generator_expression
 from cyclegan.networks.running import PLAIN, Running, Speed
 from cyclegan.presets import SETTINGS_FILE
-from cyclegan.settings import Direction
+from cyclegan.settings import Direction, TrainSettings, check
 from cyclegan.translate.compiled import Compiled, Say, Size
 
 # Reflected borders inside the networks need a few pixels at their narrowest layer.
@@ -82,6 +84,11 @@ class Translator:
 
     @classmethod
     def _load_file(cls, path: Path, *, device: str, trusted: bool, speed: Speed) -> "Translator":
+        if path.suffix == ".safetensors" and path.is_file():
+            about = checkpoint.about_shareable(path)
+            if {"settings", "network"} <= about.keys():
+                generator = _told_by(about, source=path, trusted=trusted)
+                return cls._with(generator, path, device=device, speed=speed)
         beside = path.parent / SETTINGS_FILE
         names = {f"net_{classic}.pth": name for name, classic in checkpoint.CLASSIC_NAMES.items()}
         name = names.get(path.name.partition("_")[2], "")
@@ -153,3 +160,16 @@ class Translator:
 
     def _padded(self, side: int) -> int:
         return -(-max(side, self.smallest) // self.multiple) * self.multiple
+
+
+def _told_by(about: Mapping[str, str], *, source: Path, trusted: bool) -> nn.Module:
+    """The generator that travels with weights says which it is."""
+    try:
+        settings = check(TrainSettings, dict(json.loads(about["settings"])))
+        if about["network"] not in GENERATOR_NAMES:
+            raise ValueError("no generator")
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{source} does not say which generator it is of ({error}): use the .pth file"
+        ) from None
+    return build_generator(settings, about["network"], trusted=trusted)
