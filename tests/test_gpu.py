@@ -5,14 +5,16 @@ import json
 import pytest
 import torch
 from PIL import Image
-from running import TINY, train
+from running import TINY, newest_state, train, wait_for
 
+from cyclegan.errors import UserError
 from cyclegan.losses.terms import Clock
 from cyclegan.networks.running import PLAIN, Speed
 from cyclegan.settings import TrainSettings, check
-from cyclegan.training.memory import with_batch_size
+from cyclegan.training.memory import check_memory, with_batch_size
 from cyclegan.training.model import build_model
 from cyclegan.training.optim import scale_learning_rate
+from cyclegan.training.readings import Readings
 from cyclegan.training.step import Stepper
 from cyclegan.translate import Translator
 
@@ -169,6 +171,54 @@ def test_the_real_command_trains_and_resumes_on_the_gpu(dataroot, tmp_path):
     assert more.returncode == 0, more.stderr
     lines = (tmp_path / "runs" / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["step"] == 6
+
+
+def test_a_deterministic_run_that_is_killed_and_resumed_is_the_uninterrupted_one(
+    dataroot, tmp_path
+):
+    options = [option for option in TINY if not option.startswith("--device")]
+    options += [f"--dataroot={dataroot}", "--deterministic", "--steps=12", "--batch_size=2"]
+    assert train(tmp_path, *options, "--name=whole").returncode == 0
+    killed = train(tmp_path, *options, "--name=run", "--save_every=3", popen=True)
+    wait_for(tmp_path / "runs" / "run" / "state_00000003.pt", killed)
+    killed.kill()
+    killed.communicate()
+    assert train(tmp_path, "--name=run", "--continue_train").returncode == 0
+    whole, run = (newest_state(tmp_path / "runs" / name)["model"] for name in ("whole", "run"))
+    assert all(torch.equal(run[key], value) for key, value in whole.items())
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_step_that_is_not_finite_changes_no_weight(graph):
+    settings = check(TrainSettings, {**SMALL, "pool_size": 2})
+    stepper = Stepper(build_model(settings).cuda(), settings, speed=Speed(graph=graph, fused=True))
+    good = torch.rand(2, 2, 3, 32, 32, device="cuda") * 2 - 1
+    for step in range(6):
+        stepper.step(*good, Clock(step, 0))
+    before = {key: value.clone() for key, value in stepper.model.state_dict().items()}
+    values = stepper.step(*(good * float("nan")), Clock(6, 0))
+    assert not values["gradient_G"].isfinite()
+    for key, value in stepper.model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    assert all(v.isfinite() for v in stepper.step(*good, Clock(7, 0)).values())
+
+
+def test_a_step_that_does_not_fit_is_told_with_what_would():
+    values = {"dataroot": "x", "name": "x", "batch_size": 4096, "crop_size": 256}
+    with pytest.raises(UserError, match=r"a step does not fit.*this would: --batch_size \d+"):
+        check_memory(check(TrainSettings, values), torch.device("cuda", 0), SIZES)
+
+
+def test_readings_come_in_order_and_behind_the_step():
+    readings = Readings(torch.device("cuda", 0))
+    seen = []
+    for step in range(5):
+        seen += readings.put(step, {"a": torch.full((), float(step), device="cuda")})
+    assert [reading.step for reading in seen] == [0, 1, 2]
+    seen += readings.rest()
+    assert [(reading.step, reading.values) for reading in seen] == [
+        (step, {"a": float(step)}) for step in range(5)
+    ]
 
 
 def test_a_translation_on_the_gpu_is_that_of_the_cpu(dataroot, tmp_path):

@@ -8,8 +8,8 @@ from cyclegan.errors import UserError
 from cyclegan.losses.terms import Clock
 from cyclegan.settings import TrainSettings, check
 from cyclegan.training.model import PASSES, build_model, check_sizes
-from cyclegan.training.slots import PAIRS
-from cyclegan.training.step import Stepper, equally_large
+from cyclegan.training.slots import PAIRS, equally_large
+from cyclegan.training.step import Stepper
 
 TINY = {"generator": "edsr(blocks=1)", "discriminator": "patch(layers=1)", "ngf": 4, "ndf": 4}
 NOTHING = {"adversarial": "none", "cycle": "none", "identity": "none"}
@@ -82,13 +82,14 @@ def test_without_a_game_there_is_no_discriminator():
     made = stepper(**RESTORATION)
     assert list(made.model.discriminators) == []
     losses = made.step(batch(1), batch(2))
-    assert set(losses) == {"pseudo_pair_B"}
+    assert set(losses) == {"pseudo_pair_B", "gradient_G"}
 
 
 def test_a_game_on_one_side_has_one_discriminator():
     made = stepper(adversarial_A="none", identity="none", cycle="10*l1")
     assert list(made.model.discriminators) == ["D_B"]
-    assert set(made.step(batch(1), batch(2))) == {"adversarial_B", "cycle_A", "cycle_B", "D_B"}
+    names = {"adversarial_B", "cycle_A", "cycle_B", "D_B", "gradient_G", "gradient_D"}
+    assert set(made.step(batch(1), batch(2))) == names
 
 
 def test_the_weight_of_a_game_may_differ_by_direction():

@@ -182,8 +182,9 @@ def _replaced(
                 yield levels
                 position += positions.count(position)
                 deaths = 0
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
+            # What a dead process had put up to be fetched is gone with it.
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
         deaths += 1
         num_threads = num_threads if deaths < MOST_DEATHS else 0

@@ -11,6 +11,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 Item = TypeVar("Item")
 
 
+class _Terminal(RichConsole):
+    """One that may go away: whoever has piped the output into `head` still trains."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Console:
     """Prints losses as they are reported and, on a terminal, how far the run is.
 
@@ -20,7 +27,7 @@ class Console:
     def __init__(
         self, *, total_steps: int, steps_per_epoch: int, first_step: int, quiet: bool = False
     ) -> None:
-        self.rich = RichConsole(highlight=False, soft_wrap=True, quiet=quiet)
+        self.rich = _Terminal(highlight=False, soft_wrap=True, quiet=quiet)
         self.total_steps = total_steps
         self.steps_per_epoch = steps_per_epoch
         self.first_step = first_step
@@ -42,7 +49,11 @@ class Console:
 
     def say(self, line: str) -> None:
         """A line of plain text, above the live line where there is one."""
-        self.rich.print(line, markup=False)
+        try:
+            self.rich.print(line, markup=False)
+        except OSError:
+            # The terminal was closed.
+            self.rich.quiet = True
 
     def track(self, batches: Iterable[Item], *, step: int) -> Iterator[Item]:
         """The batches from a step up to the last, each counted when the loop asks for the next."""

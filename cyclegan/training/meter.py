@@ -63,9 +63,17 @@ class Interval:
 
 
 def broken_networks(model: nn.Module) -> list[str]:
-    """The parameters that hold NaN or infinity."""
+    """The first few weights, or running statistics, that hold NaN or infinity."""
     return [
         f"weights of {name}"
-        for name, parameter in model.named_parameters()
-        if not torch.isfinite(parameter).all()
+        for name, value in model.state_dict().items()
+        if not torch.isfinite(value).all()
     ][:3]
+
+
+def is_sound(model: nn.Module) -> bool:
+    """Whether there are weights to save: after some errors a GPU answers nothing any more."""
+    try:
+        return not broken_networks(model)
+    except RuntimeError:
+        return False

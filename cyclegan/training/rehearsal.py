@@ -14,8 +14,8 @@ from cyclegan.errors import UserError, explain
 from cyclegan.losses.terms import Slot, WeightedLoss, is_ours
 from cyclegan.networks.diffaugment import Augmented
 from cyclegan.settings import TrainSettings
-from cyclegan.training.slots import PAIRS
-from cyclegan.training.step import Stepper, equally_large
+from cyclegan.training.slots import PAIRS, equally_large
+from cyclegan.training.step import Stepper
 
 Arguments = Callable[[], tuple[Any, ...]]
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from cyclegan import spec
 from cyclegan.errors import UserError
@@ -153,3 +155,31 @@ def _prepare_contrast(model: CycleGAN, slots: dict[str, Slot]) -> None:
                     part.loss.prepare(model.generators, domain)
                 except ValueError as error:
                     raise UserError(f"--{slot.slot}: {error}") from None
+
+
+def heads(slots: Mapping[str, Slot]) -> nn.ModuleDict:
+    """What losses learn by themselves: the heads of a contrastive one, which both domains may
+    share.
+    """
+    modules = {
+        module: f"{name}_{label}"
+        for name, slot in slots.items()
+        for label, module in slot.modules().items()
+    }
+    return nn.ModuleDict({name: module for module, name in modules.items()})
+
+
+def equally_large(made: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The pair as it is or, where --scale makes a translation larger or smaller than its source,
+    with the larger image reduced to the size of the smaller by bicubic interpolation.
+    """
+    if made.shape == target.shape:
+        return made, target
+    size = min(made.shape[-2:], target.shape[-2:])
+    return _reduced(made, size), _reduced(target, size)
+
+
+def _reduced(image: Tensor, size: torch.Size) -> Tensor:
+    if image.shape[-2:] == size:
+        return image
+    return functional.interpolate(image, size=size, mode="bicubic", antialias=True)

@@ -72,7 +72,7 @@ class RunState:
             "history": list(self.history),
             # What each process has of its own, in the order of ranks.
             "ranks": self.world.gather(
-                {"pools": self._pools(), "random": _random_states(self.device)}
+                {"pools": self._pools(), "random": random_states(self.device)}
             ),
         }
 
@@ -130,7 +130,7 @@ class RunState:
                 kept = {**kept, "images": images[world.rank :: world.size]}
             pool.load_state_dict(kept, device=device)
         if world.rank < len(ranks):
-            _restore_random(own["random"], device)
+            restore_random(own["random"], device)
 
 
 def copied(value: Any) -> Any:
@@ -154,7 +154,7 @@ def _copied(value: Any, seen: dict[Any, Tensor]) -> Any:
     return value
 
 
-def _random_states(device: torch.device) -> dict[str, Any]:
+def random_states(device: torch.device) -> dict[str, Any]:
     """Of all generators that parts of the user's own may draw from, too."""
     kind, keys, *rest = np.random.get_state(legacy=True)
     return {
@@ -165,7 +165,7 @@ def _random_states(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _restore_random(states: Mapping[str, Any], device: torch.device) -> None:
+def restore_random(states: Mapping[str, Any], device: torch.device) -> None:
     torch.set_rng_state(states["torch"])
     if device.type == "cuda" and states["cuda"] is not None:
         torch.cuda.set_rng_state(states["cuda"], device)

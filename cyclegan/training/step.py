@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cyclegan.data.shares import Share, deal
 from cyclegan.losses.terms import START, Clock
@@ -18,7 +17,7 @@ from cyclegan.training.optim import build_optimizer, marked, update
 from cyclegan.training.parallel import ALONE, World
 from cyclegan.training.pool import ImagePool
 from cyclegan.training.replay import Replayed
-from cyclegan.training.slots import PAIRS, build_slots, judges
+from cyclegan.training.slots import PAIRS, build_slots, equally_large, heads, judges
 
 Losses = dict[str, Tensor]
 
@@ -49,20 +48,13 @@ class Stepper:
         self.judges = judges(settings, networks, trusted=trusted)
         # Penalties differentiate twice, which neither half precision nor compiled code is for.
         self.plain_judges = judges(settings, dict(model.discriminators.items()), trusted=trusted)
-        # What losses learn by themselves: the heads of a contrastive one, which both domains may
-        # share.
-        heads = {
-            module: f"{name}_{label}"
-            for name, slot in self.slots.items()
-            for label, module in slot.modules().items()
-        }
-        self.heads = nn.ModuleDict({name: module for module, name in heads.items()})
+        self.heads = heads(self.slots)
         common: dict[str, Any] = {"settings": settings, "speed": speed, "trusted": trusted}
         learners = nn.ModuleList([model.generators, self.heads])
         # Both games train both generators; heads learn from a loss of their own.
         plays = all(self.slots[f"adversarial_{domain}"].always_due for domain in "AB")
         self.look_G = world.parallel(
-            self._generators_look, learners, sometimes=not plays or bool(heads)
+            self._generators_look, learners, sometimes=not plays or len(self.heads) > 0
         )
         self.look_D = world.parallel(
             self.discriminator_losses, model.discriminators, sometimes=False
@@ -75,6 +67,8 @@ class Stepper:
             optimizer: torch.amp.GradScaler(device, enabled=speed.precision == "fp16")
             for optimizer in (self.optimizer_G, self.optimizer_D)
         }
+        # Whether a step has taught the generators, but not yet the discriminators.
+        self.is_halfway = False
         self.teach_G: Callable[..., Any] = self.teach_generators
         self.teach_D: Callable[..., Any] = self.teach_discriminators
         if speed.graph:
@@ -98,10 +92,12 @@ class Stepper:
         with self._halves(len(real_A), shares) as (teach_G, teach_D):
             self.model.discriminators.requires_grad_(False)
             fakes, losses_G = teach_G(clock, real_A=real_A, real_B=real_B)
+            self.is_halfway = True
 
             self.model.discriminators.requires_grad_(True)
             remembered = {name: self.pools[name[-1]].query(fake) for name, fake in fakes.items()}
             losses_D = teach_D(clock, real_A=real_A, real_B=real_B, **remembered) if fakes else {}
+            self.is_halfway = False
 
         return cast(Losses, losses_G | losses_D)
 
@@ -282,19 +278,3 @@ class Stepper:
         for place, (share, part) in enumerate(zip(dealt, parts, strict=True), 1):
             with self.world.apart(look) if place < len(dealt) else nullcontext():
                 yield share.weight, part
-
-
-def equally_large(made: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The pair as it is or, where --scale makes a translation larger or smaller than its source,
-    with the larger image reduced to the size of the smaller by bicubic interpolation.
-    """
-    if made.shape == target.shape:
-        return made, target
-    size = min(made.shape[-2:], target.shape[-2:])
-    return _reduced(made, size), _reduced(target, size)
-
-
-def _reduced(image: Tensor, size: torch.Size) -> Tensor:
-    if image.shape[-2:] == size:
-        return image
-    return functional.interpolate(image, size=size, mode="bicubic", antialias=True)

@@ -14,9 +14,12 @@ _LAST_SECONDS = 3.0
 
 
 class StopRequest:
-    """While entered, the first signal only sets `signal`; a second one ends the program at once."""
+    """While entered, the first signal only sets `signal`; a second one ends the program at once.
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    A terminal that is closed (SIGHUP) counts as well, unless nohup has seen to it.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -33,7 +36,8 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         # Python allows signal handlers in the main thread alone; elsewhere there is no Ctrl-C.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+            heeded = [n for n in self.SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heeded}
         return self
 
     def __exit__(

@@ -19,7 +19,7 @@ from cyclegan.monitor.files import write_metrics
 from cyclegan.option_types import seconds
 from cyclegan.settings import TrainSettings
 from cyclegan.training import messages
-from cyclegan.training.meter import broken_networks
+from cyclegan.training.meter import broken_networks, is_sound
 from cyclegan.training.optim import scale_learning_rate
 from cyclegan.training.outputs import EARLY_REPORTS, Outputs
 from cyclegan.training.readings import Guard, Reading, Readings
@@ -27,7 +27,7 @@ from cyclegan.training.runs import RunFolder
 from cyclegan.training.saves import BEST, LATEST, Saves
 from cyclegan.training.setup import set_up
 from cyclegan.training.speed import compiled_step
-from cyclegan.training.state import copied
+from cyclegan.training.state import copied, random_states, restore_random
 from cyclegan.training.step import Losses
 from cyclegan.training.stop import StopRequest, TimeLimit
 
@@ -36,8 +36,8 @@ SLOWER = 0.5
 MOST_TIMES_BACK = 3
 
 
-class GoBack(Exception):
-    """The run is to go on from what was saved."""
+class GoBack(UserError):
+    """The run is to go on from what was saved; where it cannot, this is why it ends."""
 
 
 class Trainer:
@@ -55,6 +55,8 @@ class Trainer:
         fp16 = run.speed.precision == "fp16"
         self.guard = Guard(fp16=fp16, alone=self.world.size == 1, say=self._say)
         self.compiled = False
+        # Within a step, the random states before it.
+        self.drawn: dict[str, Any] | None = None
 
     def fit(self) -> int:
         """Trains to the end, or until it is stopped; gives the program's exit status."""
@@ -122,7 +124,7 @@ class Trainer:
                 return
 
     def _learn(self, batch: Batch) -> None:
-        state, progress = self.state, self.state.progress
+        progress = self.state.progress
         self.outputs.batch_arrived(batch)
         factor = self.schedule.factor(step=progress.step, position=progress.position)
         for optimizer in (self.stepper.optimizer_G, self.stepper.optimizer_D):
@@ -131,11 +133,16 @@ class Trainer:
         whole = count == self.settings.images_per_step
         shares = None if whole else self.run.positions.shares(progress.position)
         clock = self.schedule.clock(progress.step)
+        self.drawn = random_states(self.run.device)
         losses = self._step(batch.real_A, batch.real_B, clock, shares)
-        state.averaged.update()
-        progress.step += 1
-        progress.position += count
+        self._count(count)
         self._look(self.readings.put(progress.step, losses))
+
+    def _count(self, images: int) -> None:
+        self.state.averaged.update()
+        self.state.progress.step += 1
+        self.state.progress.position += images
+        self.drawn = None
 
     def _step(self, *batch: Any) -> Losses:
         if self.run.speed.compile == "off" or self.compiled:
@@ -153,7 +160,7 @@ class Trainer:
         for reading in readings:
             self.state.meter.update(reading.values)
             if self.guard.look(reading):
-                raise GoBack
+                raise GoBack("losses are not finite: lower --lr, look for flat images")
 
     def _after_step(self) -> None:
         progress, settings = self.state.progress, self.settings
@@ -185,8 +192,9 @@ class Trainer:
     def _save(self, names: list[str | int]) -> None:
         self._look(self.readings.rest())
         if broken := broken_networks(self.stepper.model):
-            self._say(f"warning: step {self.state.progress.step}: {', '.join(broken)} not finite")
-            raise GoBack
+            where = f"{', '.join(broken)} not finite at step {self.state.progress.step}"
+            self._say(f"warning: {where}")
+            raise GoBack(f"{where}: lower --lr or --init_gain; what was saved before is kept")
         captured = self.state.capture()
         if self.world.leads:
             self.saves.save(self.state.progress.step, names, self.state.published(), captured)
@@ -204,12 +212,12 @@ class Trainer:
         self.state.restore(self.world.spread(self._last_saved()))
         progress = self.state.progress
         progress.times_back, progress.rate = times_back, SLOWER**times_back
+        if self.world.leads:
+            checkpoint.set_aside(self.settings.run_dir, after=progress.step)
         self.readings.forget()
         self.guard.forget()
-        self._say(
-            f"going back to step {progress.step} with {progress.rate:g} of the learning rate "
-            f"({times_back} of at most {MOST_TIMES_BACK} times)"
-        )
+        how = f"{progress.rate:g} of the learning rate ({times_back} of at most"
+        self._say(f"going back to step {progress.step} with {how} {MOST_TIMES_BACK} times)")
 
     def _last_saved(self) -> dict[str, Any]:
         if not self.world.leads:
@@ -232,9 +240,14 @@ class Trainer:
 
     def _rescued(self, error: Exception) -> Exception:
         """The error, after all that can still be saved has been."""
+        if self.stepper.is_halfway:
+            # A step without the discriminators' update: the generators' is not made twice.
+            self._count(self.run.positions.count(self.state.progress.position))
+        elif self.drawn is not None:
+            restore_random(self.drawn, self.run.device)
         step = self.state.progress.step
         # To save takes all processes, of which others may still be in their step.
-        if self.world.size == 1 and step > self.saves.step and not self._is_broken():
+        if self.world.size == 1 and step > self.saves.step and is_sound(self.stepper.model):
             self.saves.save(step, [LATEST], self.state.published(), self.state.capture())
         self.saves.wait()
         if not isinstance(error, torch.OutOfMemoryError):
@@ -244,13 +257,6 @@ class Trainer:
             f"{self.saves.step}: lower --batch_size and raise --accumulate, or add "
             "--checkpoint_activations, with --continue_train"
         )
-
-    def _is_broken(self) -> bool:
-        try:
-            return bool(broken_networks(self.stepper.model))
-        except RuntimeError:
-            # After some errors a GPU answers nothing any more.
-            return True
 
     def _say(self, line: str) -> None:
         if self.console is None:
