@@ -7,6 +7,8 @@ from running import TINY, train
 from cyclegan.errors import UserError
 from cyclegan.settings import TrainSettings, check
 from cyclegan.training.memory import advice, largest, with_batch_size
+from cyclegan.training.model import build_model
+from cyclegan.training.step import Stepper
 
 SIZES = {"A": (256, 256), "B": (256, 256)}
 
@@ -45,6 +47,24 @@ def test_the_command_takes_auto_and_refuses_what_is_no_number(dataroot, tmp_path
         assert done.returncode == 2, done.stderr
         assert message in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("dtype", "steps"), [(torch.float32, 1), (torch.float64, 20)], ids=str)
+def test_four_batches_in_turn_are_one_four_times_as_large(dtype, steps):
+    networks = {"generator": "resnet(blocks=1)", "discriminator": "patch(layers=1)"}
+    small = {"dataroot": "x", "name": "x", "ngf": 4, "ndf": 4, "optimizer": "sgd", "lr": 1e-3}
+    weights = []
+    for batches in ({"batch_size": 8}, {"batch_size": 2, "accumulate": 4}):
+        settings = check(TrainSettings, {**small, **networks, **batches})
+        torch.manual_seed(0)
+        stepper = Stepper(build_model(settings).to(dtype), settings)
+        random = torch.Generator().manual_seed(1)
+        for _ in range(steps):
+            drawn = torch.rand(2, 8, 3, 16, 16, generator=random, dtype=dtype)
+            stepper.step(*(2 * drawn - 1))
+        weights.append(stepper.model.state_dict())
+    for key, value in weights[0].items():
+        torch.testing.assert_close(weights[1][key], value, rtol=0, atol=1e-6)
 
 
 def in_memory(room):
