@@ -102,6 +102,11 @@ def _saved_settings(asked: dict[str, Any]) -> dict[str, Any]:
 def _no_run(run_dir: Path) -> str:
     runs = sorted(path.parent.name for path in run_dir.parent.glob(f"*/{presets.SETTINGS_FILE}"))
     known = f"runs there: {', '.join(runs)}" if runs else "there is no run there yet"
+    if any(run_dir.glob("state_*.pt")):
+        return (
+            f"{run_dir} holds saved states but no {presets.SETTINGS_FILE}: put it back, or one of "
+            "a run with the same options"
+        )
     classic = sorted(path.name for path in run_dir.glob("*_net_G*.pth"))
     if classic:
         return (

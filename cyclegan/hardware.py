@@ -16,6 +16,9 @@ from cyclegan.errors import UserError
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_INT = 2**31 - 1
 
+# Seconds from the program's start to the first line of ours.
+_LONGEST_START = 600.0
+
 Precision = Literal["bf16", "fp16", "tf32", "fp32"]
 
 
@@ -131,6 +134,19 @@ def ram_free() -> int:
     """Bytes of memory that this process may still take; a guess where the system does not say."""
     free = [_available(), _container_left()]
     return min([amount for amount in free if amount is not None], default=4 * 10**9)
+
+
+def process_age() -> float:
+    """Seconds since this process began; 0 where the system does not say."""
+    try:
+        # Behind the name, which may hold anything, in ticks since the machine was started.
+        began = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        age = uptime - int(began) / os.sysconf("SC_CLK_TCK")
+        # Some containers count the one from their own start, the other from the machine's.
+        return age if 0 < age < _LONGEST_START else 0.0
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
 
 
 def disk_free(folder: Path) -> int:

@@ -249,7 +249,7 @@ class TranslateSettings(Settings):
         None, description="which generator; without --input, none means both"
     )
     epoch: FolderName = Field("latest", description="which kept weights of the run")
-    weights: UserPath | None = Field(None, description="a .pth of one generator, in place of a run")
+    weights: UserPath | None = Field(None, description="a .pth or .safetensors of one generator")
     batch_size: BatchSize = Field(
         "auto", description="images at once; auto: by the device and their size"
     )

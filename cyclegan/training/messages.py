@@ -45,11 +45,13 @@ def introduction(run: Run) -> Iterator[str]:
     yield device_line(run)
 
 
-def command_to_continue(settings: TrainSettings) -> str:
+def command_to_continue(settings: TrainSettings, *, processes: int = 1) -> str:
     """Quoted for the shell; the run's own settings hold everything else."""
-    return shlex.join(
-        ["python", "train.py", *_run(settings, "--continue_train"), *_elsewhere(settings)]
-    )
+    program = ["python", "train.py"]
+    if processes > 1:
+        program = ["torchrun", "--nproc-per-node", str(processes), "--", "train.py"]
+    options = [*_run(settings, "--continue_train"), *_elsewhere(settings)]
+    return shlex.join([*program, *options])
 
 
 def command_to_translate(settings: TrainSettings) -> str:

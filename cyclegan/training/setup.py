@@ -87,6 +87,12 @@ def set_up(settings: TrainSettings, *, say: Say) -> Run:
     if saved is not None:
         state.restore(saved)
         _begin_anew(state.progress, changes)
+        if state.progress.step > schedule.total_steps:
+            raise UserError(
+                f"{state.progress.step} steps are done, more than the {schedule.total_steps} that "
+                "--steps, or --n_epochs and --n_epochs_decay, now give: raise them, or leave them "
+                "out"
+            )
     rehearse(stepper, settings)
     positions = Positions(
         images.epoch_length,

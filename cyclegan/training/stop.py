@@ -1,10 +1,15 @@
 """What ends a run between two steps, not in the middle of one: Ctrl-C, SIGTERM, a time limit."""
 
+import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from types import FrameType, TracebackType
+
+from cyclegan.hardware import process_age
 
 # What `timeout` of the shell ends with.
 TIME_IS_UP = 124
@@ -21,7 +26,8 @@ class StopRequest:
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def __init__(self) -> None:
+    def __init__(self, *, end: Callable[[int], object] | None = None) -> None:
+        self.end = end or _end_at_once
         self.signal: int | None = None
         self._before: dict[int, object] = {}
 
@@ -51,15 +57,25 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
-            raise KeyboardInterrupt
+            self.end(128 + number)
         self.signal = number
 
 
+def _end_at_once(status: int) -> None:
+    """Not by an exception, which may come where Python only reports it. What is half-written stays
+    behind under another name.
+    """
+    if sys.stdout.isatty():
+        # The live line had hidden the cursor.
+        os.write(sys.stdout.fileno(), b"\x1b[?25h\n")
+    os._exit(status)
+
+
 class TimeLimit:
-    """Tells when there is just time enough left to save, counted from when it was made."""
+    """Tells when there is just time enough left to save, counted from the program's start."""
 
     def __init__(self, seconds: float | None) -> None:
-        self.end = None if seconds is None else time.monotonic() + seconds
+        self.end = None if seconds is None else time.monotonic() + seconds - process_age()
         self.last: float | None = None
         # Steps take longer where something is shown, measured or saved.
         self.steps: deque[float] = deque(maxlen=200)

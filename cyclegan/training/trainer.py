@@ -1,7 +1,5 @@
 """The run: from settings to a trained, saved and measured pair of generators."""
 
-import os
-import sys
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from typing import Any
@@ -83,10 +81,6 @@ class Trainer:
                 # Not where anything has failed: others may not be there any more to take leave.
                 self.world.leave()
                 return status
-        except KeyboardInterrupt:
-            # By a second Ctrl-C: what is half-written stays behind under another name.
-            sys.stdout.flush()
-            os._exit(130)
         except Exception as error:
             raise self._rescued(error) from error
         finally:
@@ -233,7 +227,7 @@ class Trainer:
             return 0
         self._save([LATEST])
         self.saves.check()
-        command = messages.command_to_continue(self.settings)
+        command = messages.command_to_continue(self.settings, processes=self.world.size)
         why = "stopped" if stop else "out of time: stopped"
         self._say(f"{why} and saved at step {self.state.progress.step}; go on with: {command}")
         return stop.status
