@@ -300,7 +300,17 @@ def clock(monkeypatch):
     """A clock that stands still until it is told the time."""
     now = SimpleNamespace(seconds=1000.0)
     monkeypatch.setattr(stop, "time", SimpleNamespace(monotonic=lambda: now.seconds))
+    monkeypatch.setattr(stop, "process_age", lambda: 0.0)
     return now
+
+
+def test_a_time_limit_counts_from_the_programs_start(clock, monkeypatch):
+    monkeypatch.setattr(stop, "process_age", lambda: 40.0)
+    limit = TimeLimit(100.0)
+    clock.seconds += 50.0
+    assert not limit.is_near(saving=0.0)
+    clock.seconds += 10.0
+    assert limit.is_near(saving=0.0)
 
 
 def end_of(limit: TimeLimit, clock, *, step: float, saving: float) -> float:

@@ -4,14 +4,17 @@ import json
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from running import ROOT, TINY, train
 from test_train_command import assert_equal, state
 from toys import make_run
 
-from cyclegan.training.parallel import World
+from cyclegan.training.parallel import World, meet
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
 
@@ -125,6 +128,25 @@ def test_a_process_that_fails_is_started_again_from_the_last_state(dataroot, tmp
     assert "going on after step" in done.stdout
     whole, run = state(tmp_path, "whole"), state(tmp_path, "run")
     assert_equal(run["model"], whole["model"])
+
+
+def test_processes_that_are_started_again_do_not_listen_to_those_before_them():
+    store = dist.HashStore()
+    names = []
+    for _ in range(3):
+        with ThreadPoolExecutor(3) as pool:
+            present = [pool.submit(meet, store, rank=rank, size=3) for rank in (2, 0, 1)]
+            of_this_life = {each.result(timeout=60) for each in present}
+        assert len(of_this_life) == 1
+        names += of_this_life
+    # Now they are fewer, and the one that leads comes late.
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(meet, store, rank=1, size=2)
+        time.sleep(0.1)
+        assert not first.done()
+        names.append(meet(store, rank=0, size=2))
+        assert first.result(timeout=60) == names[-1]
+    assert len(set(names)) == 4
 
 
 def test_a_batch_that_cannot_be_dealt_out_is_one_line(dataroot, tmp_path):

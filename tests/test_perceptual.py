@@ -186,7 +186,7 @@ def test_vgg_refuses_options_it_cannot_honour(options: str, words: str) -> None:
     ("content", "words"),
     [
         (None, "cannot be read: .*No such file"),
-        (b"no weights at all", "cannot be read: it holds more, or other, than tensors"),
+        (b"no weights at all", "cannot be read: it holds more than tensors and plain data"),
         ([torch.zeros(1)], "holds no state dict"),
         ({"0.weight": torch.zeros(64, 3, 5, 5)}, "no 0.weight of shape"),
         ({"classifier.0.weight": torch.zeros(1)}, "no 0.weight of shape"),

@@ -128,6 +128,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
 )
 def test_the_automatic_device_is_the_fastest_there_is(monkeypatch, cuda, mps, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert resolve_device("auto") == torch.device(device)

@@ -1,6 +1,8 @@
 """The processes of a run: one, or as many as torchrun has started, on one machine or several."""
 
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,6 +12,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from cyclegan.errors import UserError
@@ -19,6 +23,9 @@ Value = TypeVar("Value")
 
 # One process measures and draws while the others wait for it.
 LONGEST_WAIT = timedelta(hours=2)
+
+# Seconds between two looks for the others, at the start.
+_MOMENT = 0.02
 
 
 @dataclass(eq=False)
@@ -50,7 +57,11 @@ class World:
         if self.size == 1:
             return
         backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=LONGEST_WAIT)
+        store, rank, size = next(rendezvous("env://"))
+        store = PrefixStore(meet(store, rank=rank, size=size), store)
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=size, timeout=LONGEST_WAIT
+        )
         # What is not on a GPU goes by a way of its own, which waits for no GPU.
         self._host = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
 
@@ -135,6 +146,34 @@ class World:
         yield
         if self.size > 1 and not self.local_rank:
             dist.barrier(group=self._host)
+
+
+def meet(store: Any, *, rank: int, size: int) -> str:
+    """A name of their own for the processes that are there now. torchrun keeps its store when it
+    starts processes again, and what those before them have left there is out of date (pytorch
+    issue 135712): without this, some would look for others at addresses where nobody is any more.
+    """
+    own = uuid.uuid4().hex
+    store.set(f"here/{rank}", own)
+    if rank:
+        here: list[str] = []
+        while own not in here:
+            time.sleep(_MOMENT)
+            here = store.get("all").decode().split()
+        store.set(f"met/{rank}", here[0])
+        return here[0]
+    met: list[str] = []
+    # Whom a process takes for present tells whether it is one of those that are.
+    while met != [own] * (size - 1):
+        here = [own, *(store.get(f"here/{other}").decode() for other in range(1, size))]
+        store.set("all", " ".join(here))
+        time.sleep(_MOMENT)
+        met = [
+            store.get(key).decode()
+            for other in range(1, size)
+            if store.check([key := f"met/{other}"])
+        ]
+    return own
 
 
 class _Half(nn.Module):

@@ -51,14 +51,7 @@ class Stepper:
         self.heads = heads(self.slots)
         common: dict[str, Any] = {"settings": settings, "speed": speed, "trusted": trusted}
         learners = nn.ModuleList([model.generators, self.heads])
-        # Both games train both generators; heads learn from a loss of their own.
-        plays = all(self.slots[f"adversarial_{domain}"].always_due for domain in "AB")
-        self.look_G = world.parallel(
-            self._generators_look, learners, sometimes=not plays or len(self.heads) > 0
-        )
-        self.look_D = world.parallel(
-            self.discriminator_losses, model.discriminators, sometimes=False
-        )
+        self.look_G, self.look_D = self._looks(learners)
         self.optimizer_G = build_optimizer(learners.parameters(), of="G", **common)
         self.optimizer_D = build_optimizer(model.discriminators.parameters(), of="D", **common)
         device = next(learners.parameters()).device.type
@@ -77,6 +70,17 @@ class Stepper:
             domain: ImagePool(settings.pool_size, seed=settings.seed + offset)
             for offset, domain in enumerate("AB")
         }
+
+    def _looks(self, learners: nn.Module) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """What either half computes of its batches, with gradients over all processes."""
+        # Both games train both generators; heads learn from a loss of their own.
+        plays = all(self.slots[f"adversarial_{domain}"].always_due for domain in "AB")
+        sometimes = not plays or len(self.heads) > 0
+        judged = self.model.discriminators
+        return (
+            self.world.parallel(self._generators_look, learners, sometimes=sometimes),
+            self.world.parallel(self.discriminator_losses, judged, sometimes=False),
+        )
 
     def step(
         self,
