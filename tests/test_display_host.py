@@ -15,7 +15,7 @@ from PIL import Image
 from test_visdom import LOSSES, browser, picture, url_in, wait_for
 
 from cyclegan.errors import UserError
-from cyclegan.monitor import visdom
+from cyclegan.monitor import Preview, visdom
 from cyclegan.monitor.build import check_display
 from cyclegan.monitor.visdom import VisdomMonitor
 from cyclegan.monitor.visdom_login import PASSWORD, USERNAME, Login, is_loopback, login_from
@@ -249,7 +249,7 @@ def test_our_own_server_listens_where_it_is_told_and_keeps_no_secret(
     said: list[str] = []
     monitor = VisdomMonitor(env="run", env_dir=tmp_path, say=said.append, port=0, host="127.0.0.2")
     try:
-        monitor.preview(1, Image.new("RGB", (8, 8)))
+        monitor.show(1, Preview(Image.new("RGB", (8, 8))))
         assert url_in(said).startswith("http://127.0.0.2:")
         own = monitor._own
         assert own is not None
@@ -312,7 +312,7 @@ def test_a_browser_sees_the_run_after_the_login(
 ) -> None:
     said: list[str] = []
     monitor = VisdomMonitor(env="seen", env_dir=tmp_path, say=said.append, port=closed.port)
-    monitor.preview(1, picture())
+    monitor.show(1, Preview(picture()))
     monitor.scalars(1, LOSSES)
     url_in(said)
     monitor.close()

@@ -6,6 +6,7 @@ import re
 
 from PIL import Image
 
+from cyclegan.monitor import Preview
 from cyclegan.monitor.console import duration
 from cyclegan.monitor.files import Files, read_metrics, write_metrics
 from cyclegan.monitor.report import write_report
@@ -70,7 +71,7 @@ def test_the_page_shows_every_curve_and_preview_and_asks_no_server(tmp_path):
     log.scalars(1, VALUES)
     log.scalars(2, {**VALUES, "cycle_A": float("nan")})
     for step in (1, 2):
-        log.preview(step, Image.new("RGB", (8, 8)))
+        log.show(step, Preview(Image.new("RGB", (8, 8))))
     page = (tmp_path / "index.html").read_text()
     for name in ("D_A", "cycle_A", "lr", "images_per_second"):
         assert f">{name}</text>" in page

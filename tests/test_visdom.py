@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from cyclegan.monitor import Monitor, visdom
+from cyclegan.monitor import Monitor, Preview, visdom
 from cyclegan.monitor.visdom import MAX_POINTS, Curve, VisdomMonitor
 from cyclegan.monitor.visdom_server import ASSETS, Server, find_server, post, start_server
 
@@ -137,7 +137,7 @@ def test_every_curve_has_its_window_and_nan_is_skipped(
 ) -> None:
     each = monitor(env="windows", port=running.port, history=[(1, LOSSES), (2, LOSSES)])
     each.scalars(3, LOSSES | OTHERS | {"D_A": float("nan"), "cycle_A": float("inf")})
-    each.preview(3, picture(3000, 2000))
+    each.show(3, Preview(picture(3000, 2000)))
     each.close()
     drawn = windows(running.url, "windows")
     names = {
@@ -146,10 +146,11 @@ def test_every_curve_has_its_window_and_nan_is_skipped(
         if window["type"] == "plot"
     }
     assert names == {
-        "generators": ["adversarial_A", "adversarial_B"],
+        "generators against discriminators": ["adversarial_A", "adversarial_B"],
         "discriminators": ["D_A", "D_B"],
         "cycle": ["cycle_A", "cycle_A.ms_ssim"],
-        "identity, content, other": ["content_B", "identity_A"],
+        "content, contrast and others": ["content_B"],
+        "identity": ["identity_A"],
         "learning rate": ["lr"],
         "images per second": ["images_per_second"],
     }
@@ -226,7 +227,7 @@ def test_our_own_server_is_started_again_and_shows_everything(
 ) -> None:
     each = monitor()
     each.scalars(1, LOSSES)
-    each.preview(1, picture())
+    each.show(1, Preview(picture()))
     url = url_in(said)
     own = each._own
     assert own is not None
@@ -261,7 +262,7 @@ def test_a_killed_server_that_is_restarted_shows_everything(
 ) -> None:
     first = start_server(port=0, env_dir=tmp_path / "first")
     each = monitor(port=first.port)
-    each.preview(1, picture())
+    each.show(1, Preview(picture()))
     for step in range(1, 6):
         each.scalars(step, LOSSES)
     wait_for(lambda: len(points(first.url, "cycle", "cycle_A")) == 5)
@@ -292,7 +293,7 @@ def test_a_server_that_hangs_costs_one_line_and_no_time(
         began = time.monotonic()
         for step in range(100):
             each.scalars(step, LOSSES)
-            each.preview(step, picture())
+            each.show(step, Preview(picture()))
         assert time.monotonic() - began < 0.5
         wait_for(lambda: said)
         time.sleep(1)
@@ -379,7 +380,7 @@ def test_the_page_shows_curves_and_preview_without_any_network(
 ) -> None:
     history = [(step, LOSSES | OTHERS) for step in range(100, 1000, 100)]
     each = monitor(env="lr2hr_v2", history=history)
-    each.preview(1000, picture(800, 300))
+    each.show(1000, Preview(picture(800, 300)))
     each.scalars(1000, LOSSES | OTHERS)
     url = url_in(said)
     wait_for(lambda: "step 1000" in windows(url, "lr2hr_v2")["preview"]["title"])

@@ -1,19 +1,88 @@
 """Monitors: where a run's numbers and pictures go. Each is three methods, and none can stop it."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from PIL import Image
 
 
+@dataclass(frozen=True)
+class Preview:
+    """What the generators now make of the run's fixed images, as one picture."""
+
+    image: Image.Image
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something that a run's numbers say is wrong: what was seen, what that usually means, and
+    what to try. `name` and `where` tell it from others, as in ("collapse", "G_AB").
+    """
+
+    name: str
+    where: str
+    saw: str
+    means: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a run is, in plain words: a line for each thing that is watched, and what is wrong."""
+
+    lines: tuple[str, ...]
+    alarms: tuple[Alarm, ...]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How values are spread: `counts` of them in equally wide bins from `low` to `high`."""
+
+    counts: tuple[int, ...]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Histograms:
+    """Of a network's layers, by "weights/G_AB/<layer>", "gradients/..." and "activations/..."."""
+
+    of: Mapping[str, Histogram]
+
+
+@dataclass(frozen=True)
+class HardImage:
+    """A training image and its cycle error, the mean of |rec - real| in levels of 255."""
+
+    file: str
+    error: float
+    thumbnail: Image.Image
+
+
+@dataclass(frozen=True)
+class HardImages:
+    """By domain, "A" and "B": how the cycle errors of the training images are spread, and those
+    that are learned worst, the worst first.
+    """
+
+    spread: Mapping[str, Histogram]
+    worst: Mapping[str, tuple[HardImage, ...]]
+
+
+Exhibit = Preview | Health | Histograms | HardImages
+
+
 class Monitor(Protocol):
-    """Something that is told how a run goes."""
+    """Something that is told how a run goes. Steps rise, but for a run that went back to an
+    earlier one: what was told of that step and later ones is then told again.
+    """
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """The curves' values at a step: losses by name, lr, images_per_second."""
+        """The curves' values at a step; `curves.GROUPS` tells what they are."""
 
-    def preview(self, step: int, image: Image.Image) -> None:
-        """What the generators now make of the run's fixed images, as one picture."""
+    def show(self, step: int, exhibit: Exhibit) -> None:
+        """Something to look at; a monitor passes over what it has no way to show."""
 
     def close(self) -> None:
         """The run ends: write out what is still held back."""
@@ -29,9 +98,9 @@ class Monitors:
         for monitor in self.monitors:
             monitor.scalars(step, values)
 
-    def preview(self, step: int, image: Image.Image) -> None:
+    def show(self, step: int, exhibit: Exhibit) -> None:
         for monitor in self.monitors:
-            monitor.preview(step, image)
+            monitor.show(step, exhibit)
 
     def close(self) -> None:
         for monitor in self.monitors:

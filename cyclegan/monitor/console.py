@@ -4,9 +4,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from PIL import Image
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cyclegan.monitor import Exhibit
+from cyclegan.monitor.curves import losses
 
 Item = TypeVar("Item")
 
@@ -75,13 +77,13 @@ class Console:
         if "data_share" in values:
             speed += f" ({values['data_share']:.0%} waiting for data)"
         self.progress.update(self.task, speed=speed)
-        losses = "  ".join(f"{name} {short(value)}" for name, value in loss_values(values).items())
+        told = "  ".join(f"{name} {short(value)}" for name, value in losses(values).items())
         epoch = max(0, step - 1) // self.steps_per_epoch + 1
         head = f"epoch {epoch}  step {step}/{self.total_steps}"
         left = "" if self.rich.is_terminal else f"  {speed}  {self._left(step)} left"
-        self.say(f"{head}{left}  {losses}")
+        self.say(f"{head}{left}  {told}")
 
-    def preview(self, step: int, image: Image.Image) -> None:
+    def show(self, step: int, exhibit: Exhibit) -> None:
         pass
 
     def close(self) -> None:
@@ -91,12 +93,6 @@ class Console:
         done = max(1, step - self.first_step)
         seconds = (time.monotonic() - self.started) / done * (self.total_steps - step)
         return duration(seconds)
-
-
-def loss_values(values: Mapping[str, float]) -> dict[str, float]:
-    """The losses among a report's values."""
-    others = ("lr", "images_per_second", "data_wait", "data_share", "gradient_G", "gradient_D")
-    return {name: value for name, value in values.items() if name not in others}
 
 
 def short(value: float) -> str:

@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from PIL import Image
-
 from cyclegan.checkpoint import write_atomically
 from cyclegan.data.images import save_image
-from cyclegan.monitor.console import loss_values
+from cyclegan.monitor import Exhibit, Preview
+from cyclegan.monitor.curves import losses
 from cyclegan.monitor.report import write_report
 
 METRICS_FILE = "metrics.jsonl"
@@ -47,9 +46,11 @@ class Files:
             lambda: _append(self.run_dir / "loss_log.txt", self._classic_line(step, values))
         )
 
-    def preview(self, step: int, image: Image.Image) -> None:
+    def show(self, step: int, exhibit: Exhibit) -> None:
+        if not isinstance(exhibit, Preview):
+            return
         path = self.run_dir / "previews" / f"step_{step:08d}.png"
-        self._guarded(lambda: save_image(image, path))
+        self._guarded(lambda: save_image(exhibit.image, path))
         self._guarded(lambda: write_report(self.run_dir, title=self.title, points=self.points))
 
     def close(self) -> None:
@@ -59,10 +60,10 @@ class Files:
         now = time.monotonic()
         seconds, self.last_report = now - self.last_report, now
         epoch, place = divmod(max(0, step - 1), self.steps_per_epoch)
-        losses = " ".join(f"{name}: {value:.3f}" for name, value in loss_values(values).items())
+        told = " ".join(f"{name}: {value:.3f}" for name, value in losses(values).items())
         wait = values.get("data_wait", 0.0)
         head = f"(epoch: {epoch + 1}, iters: {place + 1}, time: {seconds:.3f}, data: {wait:.3f})"
-        return f"{head} {losses}"
+        return f"{head} {told}"
 
     def _guarded(self, write: Callable[[], object]) -> None:
         try:

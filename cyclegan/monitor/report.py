@@ -1,28 +1,16 @@
 """A run's index.html: its curves and previews, to be opened from disk without any server."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
 from cyclegan.checkpoint import write_atomically
+from cyclegan.monitor.curves import grouped
 
 _COLORS = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2", "#a16207", "#475569")
 _WIDTH, _HEIGHT, _MARGIN = 560, 240, 44
 # A curve needs no more points than it has pixels.
 _MOST_POINTS = 500
-
-# What is drawn together: a title and the first words of the curves' names.
-_GROUPS = (
-    ("generators against discriminators", ("adversarial_",)),
-    ("discriminators", ("D_",)),
-    ("penalties", ("penalty_",)),
-    ("cycle", ("cycle_",)),
-    ("identity, content and others", ("identity_", "content_", "pseudo_pair_", "nce_")),
-    ("sliced Wasserstein distance to real B", ("swd",)),
-    ("PSNR to real B, dB", ("psnr",)),
-    ("learning rate", ("lr",)),
-    ("images per second", ("images_per_second",)),
-)
 
 _MEASURES = ("swd", "psnr")
 
@@ -61,7 +49,7 @@ document.getElementById("when").oninput = (event) => {{
 
 def write_report(run_dir: Path, *, title: str, points: Points) -> None:
     """Writes <run_dir>/index.html; raises OSError where the disk takes it not."""
-    curves = "".join(_chart(name, starts, points) for name, starts in _GROUPS)
+    curves = "".join(_chart(title, names, points) for title, names in _titles(points))
     page = _PAGE.format(title=escape(title), previews=_previews(run_dir), curves=curves)
     write_atomically(run_dir / "index.html", lambda file: file.write(page.encode(errors="replace")))
 
@@ -73,15 +61,18 @@ def _previews(run_dir: Path) -> str:
     return _PREVIEWS.format(last=len(names) - 1, name=names[-1], names=names)
 
 
-def _chart(title: str, starts: tuple[str, ...], points: Points) -> str:
-    names = sorted({name for _, values in points for name in values if name.startswith(starts)})
+def _titles(points: Points) -> Iterable[tuple[str, list[str]]]:
+    return grouped({name for _, values in points for name in values}).items()
+
+
+def _chart(title: str, names: list[str], points: Points) -> str:
     curves = {name: _curve(name, points) for name in names}
     values = [value for curve in curves.values() for _, value in curve]
     if not values:
         return ""
     low, high = min(values), max(values)
     # Of losses 0 is the goal; of measures only the change can be seen.
-    if starts[0] not in _MEASURES:
+    if names[0] not in _MEASURES:
         low = min(0.0, low)
     span = (points[0][0], max(points[-1][0], points[0][0] + 1), low, max(high, low + 1e-12))
     lines = "".join(

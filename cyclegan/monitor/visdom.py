@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
+from cyclegan.monitor import Exhibit, Preview
+from cyclegan.monitor.curves import grouped
 from cyclegan.monitor.visdom_login import LOCALHOST
 from cyclegan.monitor.visdom_server import LOCAL_NAMES, Sender, Server, find_server, start_server
 
@@ -26,19 +28,6 @@ MAX_STARTS = 4  # of our own server
 # Odd, so that dropping every second point keeps the first and the newest.
 MAX_POINTS = 1001
 
-# The first word of a curve's name decides its window; the windows appear in this order.
-WINDOWS = {
-    "adversarial": "generators",
-    "D": "discriminators",
-    "penalty": "penalties",
-    "cycle": "cycle",
-    "other": "identity, content, other",
-    "swd": "sliced Wasserstein distance to real B",
-    "psnr": "PSNR to real B, dB",
-    "lr": "learning rate",
-    "images": "images per second",
-    "data": "wait for data, seconds a step",
-}
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f")
 # Pixels. Two windows side by side fit a page 1280 wide, three a page 1920 wide.
 WIDTH, HEIGHT = 615, 300
@@ -102,9 +91,11 @@ class VisdomMonitor:
             self._record(step, values)
         self._news.set()
 
-    def preview(self, step: int, image: Image.Image) -> None:
+    def show(self, step: int, exhibit: Exhibit) -> None:
+        if not isinstance(exhibit, Preview):
+            return
         with self._lock:
-            self._preview = step, image
+            self._preview = step, exhibit.image
         self._news.set()
 
     def close(self) -> None:
@@ -178,10 +169,8 @@ class VisdomMonitor:
         if preview is not self._drawn or not self._has_preview(url):
             self._send(url, _picture(*preview) if preview else _notice())
             self._drawn = preview
-        for word, title in WINDOWS.items():
-            chosen = {name: curve for name, curve in curves.items() if _word(name) == word}
-            if chosen:
-                self._send(url, _plot(title, chosen))
+        for title, names in grouped(curves).items():
+            self._send(url, _plot(title, {name: curves[name] for name in names}))
 
     def _has_preview(self, url: str) -> bool:
         question = {"win": "preview", "eid": self.env}
@@ -220,11 +209,6 @@ class Curve:
 
     def copy(self) -> tuple[list[int], list[float]]:
         return self.steps.copy(), self.values.copy()
-
-
-def _word(name: str) -> str:
-    word = re.split(r"[_.]", name)[0]
-    return word if word in WINDOWS else "other"
 
 
 def _plot(title: str, curves: Mapping[str, tuple[list[int], list[float]]]) -> Message:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from cyclegan import checkpoint
 from cyclegan.data.stream import Batch
 from cyclegan.evaluation.compare import Comparison, compare
-from cyclegan.monitor import Monitors
+from cyclegan.monitor import Monitors, Preview
 from cyclegan.training import messages
 from cyclegan.training.meter import Interval
 from cyclegan.training.setup import Run
@@ -62,7 +62,8 @@ class Outputs:
     def preview(self) -> None:
         if self.state.world.leads:
             G_AB, G_BA = self._translator("G_AB"), self._translator("G_BA")
-            self.monitors.preview(self.state.progress.step, self.previews.draw(G_AB, G_BA))
+            picture = Preview(self.previews.draw(G_AB, G_BA))
+            self.monitors.show(self.state.progress.step, picture)
 
     def measure(self) -> tuple[dict[str, float], bool]:
         """The figures of the test images, which a schedule may go by, and whether the translations
