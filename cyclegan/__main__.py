@@ -1,4 +1,4 @@
-"""The lesser commands: python -m cyclegan degrade | doctor | evaluate, each with its own --help."""
+"""The lesser commands: python -m cyclegan doctor | evaluate | runs ..., each with its --help."""
 
 import importlib
 import sys
@@ -21,6 +21,14 @@ COMMANDS = {
     "evaluate": (
         "cyclegan.evaluation.command.main",
         "measure a run: super-resolution of photographs, or its own test images",
+    ),
+    "monitor": (
+        "cyclegan.monitor.monitor_command.main",
+        "show the live page of runs again, from their files, and several beside each other",
+    ),
+    "runs": (
+        "cyclegan.monitor.runs_command.main",
+        "list the runs: how far each is, how it stands, and how good it is",
     ),
 }
 

@@ -9,12 +9,10 @@ What is read was written whole: archives carry checksums, which are compared.
 """
 
 import errno
-import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,6 +21,7 @@ from torch import Tensor, nn
 
 from cyclegan.archives import Unreadable, load_tensors
 from cyclegan.errors import UserError
+from cyclegan.run_files import find_states, step_of, write_atomically
 
 DAMAGED = ".damaged"
 
@@ -64,11 +63,6 @@ def about_shareable(path: Path) -> dict[str, str]:
         ) from None
 
 
-def find_states(run_dir: Path) -> list[Path]:
-    """The states that a run may go on from, the newest first."""
-    return sorted((p for p in run_dir.glob("state_*.pt") if _step(p) >= 0), key=_step, reverse=True)
-
-
 def save_state(run_dir: Path, state: Mapping[str, Any], *, step: int, keep: int = 3) -> None:
     """Raises OSError where it cannot be written; the states before it are then all still there."""
     _save(dict(state), run_dir / f"state_{step:08d}.pt")
@@ -89,7 +83,7 @@ def set_aside(run_dir: Path, *, after: int) -> None:
     again.
     """
     for path in find_states(run_dir):
-        if _step(path) > after:
+        if step_of(path) > after:
             path.replace(path.with_name(path.name + DAMAGED))
 
 
@@ -150,39 +144,6 @@ def fit_weights(network: nn.Module, weights: StateDict, *, source: Path) -> None
         )
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """The old file or the new one, whole, whatever happens in between, a power cut included.
-
-    Raises OSError where the disk is full; the old file is then untouched.
-    """
-    partial = path.with_name(f"{path.name}.partial")
-    # Left behind by a crash, or a link that somebody has put there to have its target overwritten.
-    partial.unlink(missing_ok=True)
-    try:
-        with partial.open("xb") as file:
-            write(file)
-        _into_place(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _into_place(partial: Path, path: Path) -> None:
-    """On the disk first, then under its name, then the name on the disk."""
-    _sync(partial)
-    partial.replace(path)
-    # Some file systems cannot do this for folders; they keep names by themselves.
-    with suppress(OSError):
-        _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _save(content: dict[str, Any], path: Path) -> None:
     try:
         write_atomically(path, lambda file: torch.save(content, file))
@@ -202,12 +163,6 @@ def _load(path: Path) -> Any:
             f"{path} is damaged or not a checkpoint ({error}): copy it anew, use an earlier "
             "--epoch of test.py, or train anew without --continue_train"
         ) from None
-
-
-def _step(path: Path) -> int:
-    """Of a state's file; -1 for others."""
-    match = re.fullmatch(r"state_(\d+)\.pt", path.name)
-    return int(match[1]) if match else -1
 
 
 def _no_weights(path: Path) -> str:

@@ -63,3 +63,8 @@ def _end(message: str) -> NoReturn:
         message = f"process {os.environ['RANK']}: {message}"
     sys.stderr.write(f"error: {short(' '.join(message.split()), LONGEST_MESSAGE)}\n")
     raise SystemExit(2) from None
+
+
+def printable(text: str) -> str:
+    """A file's name may hold a line's end, or bytes that no terminal can print."""
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -3,6 +3,7 @@
 import ctypes
 import importlib.util
 import os
+import resource
 import shutil
 import sys
 from pathlib import Path
@@ -47,6 +48,14 @@ def _current(device: torch.device) -> torch.device:
     index = device.index or 0
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that were in use at once: of the GPU's memory, or by this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    # In KiB, as Linux counts.
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def own_place() -> tuple[int, int, int]:

@@ -11,6 +11,10 @@ _DURATION = re.compile(
 )
 _SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 
+# The live page, other programs' pages, the run's own folder; not even that.
+NO_MONITOR = "none"
+MONITORS = ("visdom", "tensorboard", "wandb", "files", NO_MONITOR)
+
 
 def seconds(duration: str) -> int:
     """What 11h30m, 2d, 90m or 45s come to; raises ValueError for anything else."""
@@ -56,6 +60,25 @@ def _batch_size(size: int | str) -> int | str:
     return size
 
 
+def monitor_names(text: str) -> list[str]:
+    """The parts of "visdom,my_monitors.Mine(lines=3)", of which commas in brackets divide none."""
+    return [part.strip() for part in re.split(r",(?![^()]*\))", text)]
+
+
+def _monitors(text: str) -> str:
+    names = monitor_names(text)
+    for name in names:
+        if name not in MONITORS and not re.fullmatch(r"\w+(\.\w+)+(\(.*\))?", name):
+            known = ", ".join(MONITORS)
+            raise ValueError(f"{name or 'nothing'} is no monitor: {known}, or package.Class")
+    if len(names) > 1 and NO_MONITOR in names:
+        raise ValueError("none stands alone")
+    if len(set(names)) < len(names):
+        raise ValueError("one of them is named twice")
+    return ",".join(names)
+
+
+MonitorNames = Annotated[str, AfterValidator(_monitors)]
 DeviceName = Annotated[str, AfterValidator(_device_name)]
 Duration = Annotated[str, AfterValidator(_duration)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]

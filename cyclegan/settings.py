@@ -9,7 +9,14 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cyclegan.errors import UserError
-from cyclegan.option_types import BatchSize, DeviceName, Duration, FolderName, UserPath
+from cyclegan.option_types import (
+    BatchSize,
+    DeviceName,
+    Duration,
+    FolderName,
+    MonitorNames,
+    UserPath,
+)
 
 Preprocess = Literal[
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "resize", "none"
@@ -161,7 +168,13 @@ class TrainSettings(Settings):
         0, ge=0, description="steps between measurements on the test images; 0: at the end"
     )
     print_every: int = Field(100, ge=1, description="steps between reports")
-    preview_every: int = Field(400, ge=1, description="steps between previews")
+    preview_every: int = Field(
+        400, ge=1, description="steps between previews, and between measurements of health"
+    )
+    num_previews: int = Field(4, ge=1, le=16, description="images of each domain in a preview")
+    histograms_every: int = Field(
+        0, ge=0, description="epochs between looks at how values spread in each layer; 0: never"
+    )
     save_every: int = Field(5000, ge=1, description="steps between saves of the latest state")
     save_epoch_every: int = Field(5, ge=1, description="epochs between kept weights")
     keep: int = Field(3, ge=1, description="states kept to go on from, the newest")
@@ -172,7 +185,13 @@ class TrainSettings(Settings):
         False, description="the same numbers every time on CUDA too, at some speed"
     )
 
-    monitor: Literal["visdom", "none"] = Field("visdom", description="the live page, or none")
+    monitor: MonitorNames = Field(
+        "visdom",
+        description="who is told how the run goes: visdom, tensorboard, wandb, a class of your own "
+        "(my_monitors.Mine), several with commas; files: only the run's folder; none: not even "
+        "previews",
+    )
+    quiet: bool = Field(False, description="say nothing but warnings and the end")
     display_id: int = Field(1, ge=0, description="0 turns the live page off")
     display_server: str = Field("http://127.0.0.1", description="address of a Visdom server")
     display_port: int = Field(8097, ge=1, le=65535, description="port of the Visdom server")

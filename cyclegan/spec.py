@@ -102,7 +102,7 @@ def build(term: Term, table: Table, *, slot: str, trusted: bool = True, **defaul
     its options bound. With trusted=False (an expression out of somebody's file) only names in the
     table are built: an import path could run any code on this machine.
     """
-    factory = _find(term, table, slot=slot, trusted=trusted)
+    factory = find(term, table, slot=slot, trusted=trusted)
     accepted = _parameters(factory)
     if accepted is not None:
         for option in term.options:
@@ -220,7 +220,7 @@ def _reason(error: BaseException) -> str:
     return str(error) or "too deep"
 
 
-def _find(term: Term, table: Table, *, slot: str, trusted: bool) -> Callable[..., Any]:
+def find(term: Term, table: Table, *, slot: str, trusted: bool) -> Callable[..., Any]:
     name = term.name
     path = table.get(name)
     if path is None:

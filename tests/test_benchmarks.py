@@ -19,12 +19,13 @@ ROOT = Path(__file__).resolve().parents[1]
         ("translate.py --size 32 --images 2 --rounds 1 --device cpu --precision fp32", "ratio"),
         ("loader.py --size 32 --images 8 --rounds 1", "times_faster_than_plain"),
         ("start.py --rounds 1", "commands"),
+        ("monitoring.py --rounds 1 --steps 24 -- --crop_size=32 --load_size=32 --ngf=4", "ratio"),
     ],
 )
 def test_a_benchmark_ends_with_its_figures(words, figure, tmp_path):
     name, *options = words.split()
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / name), *options, f"--out={tmp_path / 'o.json'}"],
+        [sys.executable, str(ROOT / "benchmarks" / name), f"--out={tmp_path / 'o.json'}", *options],
         capture_output=True,
         text=True,
         cwd=tmp_path,

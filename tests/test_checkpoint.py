@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cyclegan import checkpoint
+from cyclegan import checkpoint, run_files
 from cyclegan.errors import UserError
 from cyclegan.networks.resnet import ResnetGenerator
 
@@ -255,7 +255,7 @@ def damage(path: Path) -> None:
 
 def test_only_the_newest_states_are_kept(tmp_path: Path) -> None:
     save_states(tmp_path, 5, 90, 100_000_000, 7, keep=2)
-    names = [path.name for path in checkpoint.find_states(tmp_path)]
+    names = [path.name for path in run_files.find_states(tmp_path)]
     assert names == ["state_100000000.pt", "state_00000090.pt"]
 
 
@@ -312,7 +312,7 @@ def test_a_failing_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> Non
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.write_atomically(path, fail)
+        run_files.write_atomically(path, fail)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -320,7 +320,7 @@ def test_a_failing_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> Non
 def test_a_write_replaces_the_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    checkpoint.write_atomically(path, lambda file: file.write(b"new"))
+    run_files.write_atomically(path, lambda file: file.write(b"new"))
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
 

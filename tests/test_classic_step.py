@@ -19,6 +19,7 @@ BLOCKS = 2
 SIDE = 32
 # The two cycle weights differ, so that exchanged domains show.
 WEIGHTS = {"cycle_A": 10.0, "cycle_B": 7.0, "identity_A": 5.0, "identity_B": 3.5}
+GRADIENTS = tuple(f"gradient_{name}" for name in ("G_AB", "G_BA", "D_A", "D_B"))
 LOSSES = {"adversarial_A", "adversarial_B", "D_A", "D_B", *WEIGHTS}
 
 Weights = dict[str, Tensor]
@@ -177,7 +178,7 @@ def assert_equal(stepper: Stepper, reference: Reference) -> None:
 
 
 def assert_same_losses(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
-    assert set(ours) == {*LOSSES, "gradient_G", "gradient_D"}
+    assert set(ours) == {*LOSSES, *GRADIENTS}
     for name in LOSSES:
         assert float(ours[name]) == pytest.approx(float(theirs[name].detach()), rel=1e-9), name
 

@@ -88,13 +88,13 @@ def test_the_heads_learn_from_the_first_step_and_are_saved():
 @pytest.mark.parametrize(("dual", "heads"), [(False, {"G_AB"}), (True, {"G_AB", "G_BA"})])
 def test_a_dual_contrast_has_an_encoder_for_each_domain(dual, heads):
     made = stepper(nce_B=f"patch_nce(patches=8, channels=4, dual={dual})", adversarial_A="lsgan")
-    loss = made.slots["nce_B"].losses[0].loss
+    loss = made.objective.slots["nce_B"].losses[0].loss
     assert set(loss.heads) == heads
 
 
 def test_both_directions_share_the_heads_of_an_encoder():
     made = stepper(nce="patch_nce(patches=8, channels=4, dual=true)")
-    assert made.slots["nce_A"] is made.slots["nce_B"]
+    assert made.objective.slots["nce_A"] is made.objective.slots["nce_B"]
     assert len(made.heads) == 1
     parameters = [p for group in made.optimizer_G.param_groups for p in group["params"]]
     assert len(parameters) == len({id(parameter) for parameter in parameters})
@@ -111,7 +111,7 @@ def test_it_teaches_the_generator_to_keep_what_the_source_shows():
 
 
 def test_chosen_layers_are_used():
-    loss = stepper(nce_B="patch_nce(layers=[0, 4])").slots["nce_B"].losses[0].loss
+    loss = stepper(nce_B="patch_nce(layers=[0, 4])").objective.slots["nce_B"].losses[0].loss
     assert [head[0].in_features for head in loss.heads["G_AB"]] == [3, 8]
 
 

@@ -77,16 +77,16 @@ def looked(guard: Guard, *values: dict[str, float]) -> list[bool]:
     return [guard.look(Reading(step, each)) for step, each in enumerate(values, 1)]
 
 
-GOOD, BAD = {"cycle_A": 1.0, "gradient_G": 2.0}, {"cycle_A": NAN, "gradient_G": NAN}
-OVERFLOW = {"cycle_A": 1.0, "gradient_G": INF}
+GOOD, BAD = {"cycle_A": 1.0, "gradient_G_AB": 2.0}, {"cycle_A": NAN, "gradient_G_AB": NAN}
+OVERFLOW = {"cycle_A": 1.0, "gradient_G_AB": INF}
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_what_is_not_finite_is_named_with_its_step(value):
     watching, said = guard()
-    assert not watching.look(Reading(17, {"cycle_A": 1.0, "D_B": value, "gradient_D": value}))
+    assert not watching.look(Reading(17, {"cycle_A": 1.0, "D_B": value, "gradient_D_B": value}))
     assert said == [
-        "warning: step 17: D_B, gradient_D: not a finite number; its weights are left as they were"
+        "warning: step 17: D_B: not a finite number; its weights are left as they were"
     ]
 
 
@@ -181,6 +181,13 @@ def test_a_step_without_losses_has_nothing_to_read():
     assert not list(Readings(CPU).put(1, {}))
 
 
+def test_readings_bring_the_error_of_each_image_to_its_place():
+    errors = {"A": ((4, 0, 4), torch.tensor([1.0, 2.0, 3.0])), "B": ((1,), torch.tensor([5.0]))}
+    (reading,) = Readings(CPU).put(7, {"cycle_A": torch.tensor(0.5)}, errors)
+    assert reading.values == {"cycle_A": 0.5}
+    assert reading.errors == {"A": [(4, 1.0), (0, 2.0), (4, 3.0)], "B": [(1, 5.0)]}
+
+
 class Sometimes(nn.L1Loss):
     """The L1 loss times `factor`."""
 
@@ -229,10 +236,10 @@ def test_a_loss_that_is_not_finite_leaves_weights_and_moments_as_they_were(
     factor(value)
     losses = some.step(*pair())
     assert not losses["cycle_A"].isfinite()
-    assert not losses["gradient_G"].isfinite()
+    assert not losses["gradient_G_BA"].isfinite()
     assert_same(learned(some, "G"), before["G"])
     # The discriminators have learned: their losses were finite.
-    assert losses["gradient_D"].isfinite()
+    assert losses["gradient_D_A"].isfinite()
     assert not faults.fault_run.same(learned(some, "D"), before["D"])
     factor(1.0)
     assert all(loss.isfinite() for loss in some.step(*pair()).values())
@@ -256,7 +263,7 @@ def test_clipping_does_not_let_a_gradient_past_all_numbers_through(assert_same, 
     some.step(*pair())
     before = learned(some, "G")
     factor(1e38)
-    assert not some.step(*pair())["gradient_G"].isfinite()
+    assert not some.step(*pair())["gradient_G_AB"].isfinite()
     assert_same(learned(some, "G"), before)
 
 
@@ -427,7 +434,7 @@ def test_a_step_that_goes_wrong_is_left_out_and_the_run_goes_on(fit):
     done = fit(cycle_A="10*fault_inside.Wrong(value='nan', first=8)")
     assert (done.status, done.step, done.finite) == (0, 20, True)
     assert done.said.count("not a finite number") == 1
-    assert "warning: step 8: cycle_A, gradient_G: not a finite number" in done.said
+    assert "warning: step 8: cycle_A: not a finite number" in done.said
     assert "going back" not in done.said
 
 
@@ -435,7 +442,7 @@ def test_after_three_in_a_row_the_run_goes_back_with_half_the_rate(fit):
     done = fit(cycle_A="10*fault_inside.Wrong(value='inf', first=8, count=3)")
     assert (done.status, done.step, done.finite) == (0, 20, True)
     for step in (8, 9, 10):
-        assert f"warning: step {step}: cycle_A, gradient_G: not a finite number" in done.said
+        assert f"warning: step {step}: cycle_A: not a finite number" in done.said
     assert "going back to step 5 with 0.5 of the learning rate (1 of at most 3" in done.said
     assert (done.progress["times_back"], done.progress["rate"]) == (1, 0.5)
 
@@ -505,7 +512,7 @@ def test_a_run_that_cannot_be_helped_stops_with_finite_weights_saved(fit):
 def test_an_exploding_penalty_is_named_and_never_learned_from(fit):
     done = fit(penalty="1e38*r1(every=1)")
     assert "went back 3 times" in done.status
-    assert "gradient_D: not a finite number" in done.said
+    assert "gradient_D_A, gradient_D_B: not a finite number" in done.said
     assert done.finite
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from cyclegan import checkpoint, losses, networks, presets, spec
+from cyclegan import checkpoint, losses, networks, presets, run_files, spec
 from cyclegan import settings as options
 from cyclegan.command_line import train_settings, translate_settings
 from cyclegan.data.augment import Preparation
@@ -283,7 +283,7 @@ def test_any_state_is_read_or_refused(
     shutil.rmtree(run_dir, ignore_errors=True)
     run_dir.mkdir()
     checkpoint.save_state(run_dir, {"step": 1}, step=1)
-    state = checkpoint.find_states(run_dir)[0]
+    state = run_files.find_states(run_dir)[0]
     state.write_bytes(mutated(WEIGHTS[name], edits))
     assert isinstance(refused_in_one_line(checkpoint.load_state, run_dir), dict | None)
 

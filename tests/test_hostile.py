@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cyclegan import checkpoint, losses, networks, presets, spec
+from cyclegan import checkpoint, losses, networks, presets, run_files, spec
 from cyclegan.command_line import run_settings, train_settings, translate_settings
 from cyclegan.data.augment import Preparation
 from cyclegan.data.cache import open_cache
@@ -95,7 +95,7 @@ def test_code_in_weights_or_a_state_does_not_run(
     else:
         torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
     checkpoint.save_state(tmp_path, {}, step=1)
-    checkpoint.find_states(tmp_path)[0].write_bytes(path.read_bytes())
+    run_files.find_states(tmp_path)[0].write_bytes(path.read_bytes())
     assert "latest_net_G_A.pth" in said(checkpoint.load_weights, path)
     said(Translator.load, path, device="cpu")
     said(checkpoint.load_state, tmp_path)

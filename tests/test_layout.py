@@ -19,6 +19,7 @@ ORDER = (
     "option_types",
     "settings",
     "hardware",
+    "run_files",
     "archives",
     "presets",
     "command_line",

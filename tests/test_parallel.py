@@ -7,34 +7,43 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from running import ROOT, TINY, train
+from running import ROOT, TINY, train, wait_for
 from test_train_command import assert_equal, state
 from toys import make_run
 
+from cyclegan.monitor.controls import ask
 from cyclegan.training.parallel import World, meet
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
 
 
 def torchrun(tmp_path: Path, *words: str, restarts: int = 0):
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
-    return subprocess.run(
-        # After the two lines torchrun does not take our options for its own.
-        [*TORCHRUN, f"--max-restarts={restarts}", "--nproc-per-node=2", "--", *words],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
-    )
+    return subprocess.run(timeout=300, **_call(tmp_path, *words, restarts=restarts))
 
 
 def train_together(tmp_path: Path, *options: str, restarts: int = 0):
-    words = (str(ROOT / "train.py"), f"--checkpoints_dir={tmp_path / 'runs'}", *options)
-    return torchrun(tmp_path, *words, restarts=restarts)
+    return torchrun(tmp_path, *_training(tmp_path, *options), restarts=restarts)
+
+
+def _training(tmp_path: Path, *options: str) -> tuple[str, ...]:
+    return str(ROOT / "train.py"), f"--checkpoints_dir={tmp_path / 'runs'}", *options
+
+
+def _call(tmp_path: Path, *words: str, restarts: int = 0) -> dict[str, Any]:
+    paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+    return {
+        # After the two lines torchrun does not take our options for its own.
+        "args": [*TORCHRUN, f"--max-restarts={restarts}", "--nproc-per-node=2", "--", *words],
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "cwd": tmp_path,
+        "env": {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
+    }
 
 
 # Options, and how many images an epoch has.
@@ -149,6 +158,31 @@ def test_processes_that_are_started_again_do_not_listen_to_those_before_them():
     assert len(set(names)) == 4
 
 
+def test_all_of_them_pause_go_on_and_stop_after_the_epoch_as_asked(dataroot, tmp_path):
+    options = [f"--dataroot={dataroot}", *TINY, "--steps=1000000", "--batch_size=2", "--name=run"]
+    process = subprocess.Popen(**_call(tmp_path, *_training(tmp_path, *options)))
+    run = tmp_path / "runs" / "run"
+    try:
+        wait_for(run / "metrics.jsonl", process)
+        ask(run, "pause")
+        while "paused at step" not in process.stdout.readline():
+            assert process.poll() is None, process.communicate()
+        ask(run, "go_on")
+        ask(run, "stop")
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert out.count("going on") == 1
+    assert "stopping after this epoch" in out
+    kept = state(tmp_path)
+    # The seven images of B are an epoch.
+    assert kept["progress"]["position"] % 7 == 0
+    # Each image was seen by one of them.
+    seen = [rank["lessons"]["A"]["seen"] >= 0 for rank in kept["ranks"]]
+    assert (seen[0] | seen[1]).all()
+
+
 def test_a_batch_that_cannot_be_dealt_out_is_one_line(dataroot, tmp_path):
     done = train_together(tmp_path, f"--dataroot={dataroot}", *TINY, "--batch_size=3")
     assert done.returncode != 0
@@ -161,8 +195,8 @@ def test_a_batch_that_cannot_be_dealt_out_is_one_line(dataroot, tmp_path):
 def test_alone_nobody_is_asked():
     world = World()
     assert world.leads
-    assert world.any_asked(True)
-    assert not world.any_asked(False)
+    assert world.asked(5) == 5
+    assert world.asked(0) == 0
     assert world.means({"a": 1.0}) == {"a": 1.0}
     assert world.gather(3) == [3]
     assert world.spread("x") == "x"

@@ -27,7 +27,7 @@ from cyclegan.data.unpaired import UnpairedImages
 from cyclegan.errors import UserError
 from cyclegan.evaluation.compare import compare
 from cyclegan.settings import TrainSettings, check
-from cyclegan.training.previews import Previews
+from cyclegan.training.probe import Probe
 
 PREPARE = Preparation("resize_and_crop", 20, 16, True)
 
@@ -491,7 +491,7 @@ def test_test_images_in_tar_files_are_previewed_and_measured(dataroot, sharded, 
     ours, theirs = settings(sharded), settings(dataroot)
     domains = check_domains(ours)
     previews = [
-        Previews(s, domains[0].files, domains[1].files, (PREPARE, PREPARE)) for s in (ours, theirs)
+        Probe(s, domains[0].files, domains[1].files, (PREPARE, PREPARE)) for s in (ours, theirs)
     ]
     assert same(previews[0].images_B, previews[1].images_B)
     results = [compare(s, lambda image: image) for s in (ours, theirs)]

@@ -13,7 +13,8 @@ from PIL import Image
 from running import TINY, newest_state, train, wait_for
 
 # What a clock decides.
-TIMES = ("images_per_second", "data_wait", "data_share")
+TIMES = ("images_per_second", "data_wait", "data_share", "memory")
+GRADIENTS = tuple(f"gradient_{name}" for name in ("G_AB", "G_BA", "D_A", "D_B"))
 
 
 def state(tmp_path: Path, name: str = "run"):
@@ -42,7 +43,8 @@ def assert_equal(ours, theirs, where: str = "state") -> None:
 
 
 def test_a_run_leaves_weights_logs_previews_and_a_page(dataroot, tmp_path):
-    done = train(tmp_path, f"--dataroot={dataroot}", "--name=run", "--steps=6", *TINY)
+    options = [f"--dataroot={dataroot}", "--name=run", "--steps=6", *TINY, "--monitor=files"]
+    done = train(tmp_path, *options)
     assert done.returncode == 0, done.stderr
     assert "A: 5 images of 52x44 px" in done.stdout
     assert "on the CPU" in done.stdout
@@ -53,11 +55,25 @@ def test_a_run_leaves_weights_logs_previews_and_a_page(dataroot, tmp_path):
     points = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [point["step"] for point in points] == [1, 4, 6]
     losses = {f"{kind}_{d}" for kind in ("adversarial", "cycle", "identity", "D") for d in "AB"}
-    assert losses | {"lr", "step", "gradient_G", "gradient_D", *TIMES} == points[0].keys()
+    assert losses | {"lr", "step", *GRADIENTS, *TIMES} == points[0].keys()
+    assert {"pairs_B", "error_A", "ratio_G_AB", "ratio_D_A"} <= points[2].keys()
     assert (run / "loss_log.txt").read_text().startswith("(epoch: 1, iters: 1, time: ")
-    assert Image.open(run / "previews" / "step_00000006.png").width == 6 * 224
-    assert "previews/step_00000006.png" in (run / "index.html").read_text()
+    assert Image.open(run / "previews" / "step_00000006.png").width > 1000
+    assert "data:image/jpeg;base64," in (run / "index.html").read_text()
+    assert json.loads((run / "run.json").read_text())["state"] == "finished"
+    hard = json.loads((run / "hard_images.json").read_text())
+    assert len(hard["A"]["worst"]) == 5
     assert json.loads((run / "evaluation.json").read_text())["images"] == 2
+
+
+def test_being_watched_changes_nothing_of_a_run(dataroot, tmp_path):
+    options = [f"--dataroot={dataroot}", "--steps=6", *TINY]
+    for name, watched in (("unseen", []), ("seen", ["--monitor=files", "--histograms_every=1"])):
+        done = train(tmp_path, *options, "--preview_every=2", *watched, f"--name={name}")
+        assert done.returncode == 0, done.stderr
+    seen, unseen = state(tmp_path, "seen"), state(tmp_path, "unseen")
+    assert_equal(seen["model"], unseen["model"])
+    assert_equal(seen["ranks"], unseen["ranks"])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -188,7 +204,7 @@ def test_a_loss_that_stays_nan_is_named_and_stops_the_run_after_three_returns(da
     options = [f"--dataroot={dataroot}", "--name=run", "--steps=50", "--save_every=4", *TINY]
     done = train(tmp_path, *options, "--cycle=10*my_losses.make")
     assert done.returncode == 2, done.stdout
-    assert "warning: step 5: cycle_A, cycle_B, gradient_G: not a finite number" in done.stdout
+    assert "warning: step 5: cycle_A, cycle_B: not a finite number" in done.stdout
     assert done.stdout.count("going back to step 4") == 3
     assert "with 0.125 of the learning rate (3 of at most 3 times)" in done.stdout
     assert "went back 3 times" in done.stderr

@@ -1,16 +1,14 @@
-"""The small parts round the step: schedule, pool, average, meter, previews."""
+"""The small parts round the step: schedule, pool, average, meter."""
 
 import pytest
 import torch
 from torch import nn
 
-from cyclegan.data.augment import Preparation
 from cyclegan.settings import TrainSettings, check
 from cyclegan.training.meter import Meter
 from cyclegan.training.model import build_model, check_sizes
 from cyclegan.training.optim import Averaged
 from cyclegan.training.pool import ImagePool
-from cyclegan.training.previews import Previews
 
 
 def settings(**options) -> TrainSettings:
@@ -107,25 +105,3 @@ def test_crops_that_do_not_fit_the_networks_are_refused(options, remedy):
     small = settings(ngf=2, ndf=2, **options)
     with pytest.raises(ValueError, match=remedy):
         check_sizes(build_model(small), small)
-
-
-def make_previews(dataroot, files) -> Previews:
-    chosen = settings(dataroot=dataroot, preprocess="crop", crop_size=16)
-    prepare = Preparation.of(chosen, "A"), Preparation.of(chosen, "B")
-    return Previews(chosen, files, files, prepare)
-
-
-def test_previews_show_images_of_different_sizes_in_one_picture(tmp_path, make_images):
-    make_images(tmp_path / "testA", 2, size=(40, 30))
-    make_images(tmp_path / "testB", 3, size=(64, 90))
-    previews = make_previews(tmp_path, [])
-    assert [image.size for image in previews.images_A] == [(40, 30)] * 2
-    sheet = previews.draw(lambda image: image, lambda image: image)
-    assert sheet.width == 6 * 224
-    assert sheet.height > 3 * 224
-
-
-def test_previews_fall_back_to_training_images(tmp_path, make_images):
-    files = make_images(tmp_path / "trainA", 9)
-    previews = make_previews(tmp_path, files)
-    assert len(previews.images_A) == len(previews.images_B) == 4

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from cyclegan.data.doctor import Diagnosis, Part
 from cyclegan.data.doctor_kinds import KINDS, Finding
+from cyclegan.errors import printable
 
 # How many of a kind are named; --json names all.
 NAMED = 5
@@ -82,11 +83,6 @@ def verdict(found: Diagnosis) -> str:
     counts = {name: severities.count(name) for name in ("error", "warning")}
     worth = [f"{n} {name}{'s' * (n > 1)}" for name, n in counts.items() if n]
     return f"to mend: {', '.join(worth)}" if worth else "nothing to mend"
-
-
-def printable(text: str) -> str:
-    """A file's name may hold a line's end, or bytes that no terminal can print."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _paragraph(found: Diagnosis, kind: str, findings: Sequence[Finding]) -> list[str]:

@@ -12,9 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cyclegan.data.doctor import Diagnosis, Part
 from cyclegan.data.doctor_kinds import KINDS, Finding
-from cyclegan.data.doctor_report import printable, statistics, verdict
+from cyclegan.data.doctor_report import statistics, verdict
 from cyclegan.data.images import UnreadableImage, read_image
 from cyclegan.data.reading import ImageFile
+from cyclegan.errors import printable
 
 # So many images of either domain are shown, drawn at random from the seed.
 COUNT = 32

@@ -3,7 +3,7 @@
 import signal
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, Queue
 from threading import Event, Thread, current_thread, main_thread
@@ -29,10 +29,14 @@ MOST_DEATHS = 3
 
 @dataclass(frozen=True)
 class Batch:
-    """N x 3 x H x W of either domain in [-1, 1], and the files that turned out to be broken."""
+    """N x 3 x H x W of either domain in [-1, 1], the places of their files in the domain, and the
+    files that turned out to be broken.
+    """
 
     real_A: Tensor
     real_B: Tensor
+    indices_A: tuple[int, ...]
+    indices_B: tuple[int, ...]
     broken: dict[ImageFile, str]
 
 
@@ -44,6 +48,8 @@ class Levels:
     levels_B: Tensor
     mirrored_A: Tensor
     mirrored_B: Tensor
+    indices_A: tuple[int, ...]
+    indices_B: tuple[int, ...]
     broken: dict[ImageFile, str]
 
 
@@ -86,6 +92,8 @@ def collate(samples: Sequence[Sample]) -> Levels:
         torch.from_numpy(np.stack([sample.levels_B for sample in samples])),
         torch.tensor([i for i, sample in enumerate(samples) if sample.mirrored_A]).long(),
         torch.tensor([i for i, sample in enumerate(samples) if sample.mirrored_B]).long(),
+        tuple(sample.index_A for sample in samples),
+        tuple(sample.index_B for sample in samples),
         {path: why for sample in samples for path, why in sample.broken.items()},
     )
 
@@ -242,12 +250,12 @@ def _pinned(levels: Levels) -> Levels:
         # An empty tensor has nothing to pin.
         return tensor.pin_memory() if len(tensor) else tensor
 
-    return Levels(
-        pin(levels.levels_A),
-        pin(levels.levels_B),
-        pin(levels.mirrored_A),
-        pin(levels.mirrored_B),
-        levels.broken,
+    return replace(
+        levels,
+        levels_A=pin(levels.levels_A),
+        levels_B=pin(levels.levels_B),
+        mirrored_A=pin(levels.mirrored_A),
+        mirrored_B=pin(levels.mirrored_B),
     )
 
 
@@ -267,5 +275,7 @@ def _transfer(levels: Levels, device: torch.device, memory_format: torch.memory_
     return Batch(
         images(levels.levels_A, levels.mirrored_A),
         images(levels.levels_B, levels.mirrored_B),
+        levels.indices_A,
+        levels.indices_B,
         levels.broken,
     )

@@ -18,12 +18,14 @@ Decoded = Sequence[np.ndarray | str]
 
 @dataclass(frozen=True)
 class Sample:
-    """A crop of either domain, H x W x 3 uint8, perhaps a view of a cache; whether each is yet to
-    be mirrored; and the files that turned out to be broken.
+    """A crop of either domain, H x W x 3 uint8, perhaps a view of a cache; the place of each file
+    in the domain; whether each is yet to be mirrored; and the files that turned out to be broken.
     """
 
     levels_A: np.ndarray
     levels_B: np.ndarray
+    index_A: int
+    index_B: int
     mirrored_A: bool
     mirrored_B: bool
     broken: dict[ImageFile, str]
@@ -62,11 +64,11 @@ class UnpairedImages(Dataset[Sample]):
         random = np.random.default_rng([self.seed, 1, position])
         index_A, index_B = self._indices(position, random)
         broken: dict[ImageFile, str] = {}
-        whole_A = self._load(0, index_A, broken)
+        whole_A, index_A = self._load(0, index_A, broken)
         levels_A, mirrored_A = self.prepare[0].draw(whole_A, random)
-        whole_B = self._load(1, index_B, broken)
+        whole_B, index_B = self._load(1, index_B, broken)
         levels_B, mirrored_B = self.prepare[1].draw(whole_B, random)
-        return Sample(levels_A, levels_B, mirrored_A, mirrored_B, broken)
+        return Sample(levels_A, levels_B, index_A, index_B, mirrored_A, mirrored_B, broken)
 
     def _indices(self, position: int, random: np.random.Generator) -> tuple[int, int]:
         epoch, place = divmod(position, self.epoch_length)
@@ -78,7 +80,9 @@ class UnpairedImages(Dataset[Sample]):
             self._order = (epoch, order)
         return int(self._order[1][place]) % len(self.files[0]), drawn_B
 
-    def _load(self, domain: int, index: int, broken: dict[ImageFile, str]) -> np.ndarray:
+    def _load(
+        self, domain: int, index: int, broken: dict[ImageFile, str]
+    ) -> tuple[np.ndarray, int]:
         files = self.files[domain]
         # A file that breaks in mid-run is replaced by the next one that does not.
         for offset in range(len(files)):
@@ -88,7 +92,7 @@ class UnpairedImages(Dataset[Sample]):
             else:
                 levels = self.decoded[domain][place]
             if not isinstance(levels, str):
-                return levels
+                return levels, place
             broken[files[place]] = levels
         raise UserError(f"no image in {files[0].parent} can be read any more: check the disk")
 

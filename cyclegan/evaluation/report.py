@@ -14,7 +14,6 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from cyclegan.checkpoint import write_atomically
 from cyclegan.command_line import run_settings
 from cyclegan.data.degrade import enlarged
 from cyclegan.data.folders import find_images
@@ -22,6 +21,7 @@ from cyclegan.errors import UserError
 from cyclegan.evaluation.command import EvaluateSettings
 from cyclegan.evaluation.compare import compare
 from cyclegan.evaluation.superres import Enlarge, Measured, Score, SuperResolution, through
+from cyclegan.run_files import write_atomically
 from cyclegan.translate.translator import Translator
 
 

@@ -1,17 +1,28 @@
 """Monitors: where a run's numbers and pictures go. Each is three methods, and none can stop it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import Protocol
 
 from PIL import Image
 
 
-@dataclass(frozen=True)
 class Preview:
-    """What the generators now make of the run's fixed images, as one picture."""
+    """What the generators now make of the run's fixed images, as one picture, which may be drawn
+    only when somebody, in whatever thread, first asks for it.
+    """
 
-    image: Image.Image
+    def __init__(self, image: Image.Image | Callable[[], Image.Image]) -> None:
+        self._image = image
+        self._lock = Lock()
+
+    @property
+    def image(self) -> Image.Image:
+        with self._lock:
+            if not isinstance(self._image, Image.Image):
+                self._image = self._image()
+            return self._image
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,52 @@
 """The monitors that a run's settings name."""
 
-from pathlib import Path
+import importlib.util
+from collections.abc import Callable, Mapping
+from functools import partial
 
-from cyclegan.monitor import Monitor, Monitors
+from cyclegan import spec
+from cyclegan.errors import UserError, explain
+from cyclegan.monitor import Exhibit, Monitor, Monitors
 from cyclegan.monitor.console import Console
-from cyclegan.monitor.files import Files, read_metrics
+from cyclegan.monitor.controls import ask
+from cyclegan.monitor.files import Files
+from cyclegan.monitor.metrics import each_point
 from cyclegan.monitor.visdom_login import check_host
+from cyclegan.option_types import NO_MONITOR, monitor_names
 from cyclegan.settings import TrainSettings
 
+# Those that other packages show; each is imported where it is asked for.
+OTHERS = {
+    "tensorboard": "cyclegan.monitor.tensorboard.TensorBoard",
+    "wandb": "cyclegan.monitor.wandb.WandB",
+}
+METHODS = ("scalars", "show", "close")
 
-def check_display(settings: TrainSettings) -> None:
-    """Raises UserError where the live page would stand open to everybody, or could not be there."""
+
+def check_monitors(settings: TrainSettings, *, trusted: bool) -> None:
+    """Raises UserError where one of them could not be there, or would stand open to everybody."""
     if _shows_page(settings):
         check_host(settings.display_host)
+    for term in _others(settings):
+        if term.name in OTHERS and importlib.util.find_spec(term.name) is None:
+            raise UserError(
+                f"--monitor {term.name} needs a package of its own: pip install {term.name}"
+            )
+        factory = spec.find(term, OTHERS, slot="monitor", trusted=trusted)
+        if missing := [name for name in METHODS if not callable(getattr(factory, name, None))]:
+            raise UserError(
+                f"--monitor {term.name} has no {' and no '.join(missing)}: a monitor is a class "
+                f"with the methods {', '.join(METHODS)}"
+            )
 
 
-def build_monitors(settings: TrainSettings, run_dir: Path, console: Console) -> Monitors:
-    """The console, the files in the run's folder, and the live page where it is asked for."""
+def build_monitors(
+    settings: TrainSettings, console: Console, *, first_step: int = 0, trusted: bool = True
+) -> Monitors:
+    """The console, the files in the run's folder, and whoever else is to be told."""
+    run_dir, say = settings.run_dir, console.say
     title = f"{settings.name} ({settings.preset})"
-    files = Files(run_dir, title=title, steps_per_epoch=console.steps_per_epoch, say=console.say)
+    files = Files(run_dir, title=title, steps_per_epoch=console.steps_per_epoch, say=say)
     chosen: list[Monitor] = [console, files]
     if _shows_page(settings):
         # Imported here: a run without the page needs no Visdom.
@@ -30,12 +58,53 @@ def build_monitors(settings: TrainSettings, run_dir: Path, console: Console) -> 
             port=settings.display_port,
             host=settings.display_host,
             env_dir=run_dir / "visdom",
-            history=read_metrics(run_dir),
-            say=console.say,
+            run_dir=run_dir,
+            history=each_point(run_dir),
+            control=partial(ask, run_dir),
+            expected=("swd", "psnr") if settings.evaluate_every else (),
+            say=say,
         )
         chosen.append(page)
+    for term in _others(settings):
+        offered = {"run_dir": run_dir, "settings": settings, "first_step": first_step, "say": say}
+        made = spec.build(term, OTHERS, slot="monitor", trusted=trusted, **offered)
+        chosen.append(Careful(made, name=term.name, say=say))
     return Monitors(chosen)
 
 
+class Careful:
+    """Another's monitor, which costs one line where it fails, and is then told no more."""
+
+    def __init__(self, monitor: Monitor, *, name: str, say: Callable[[str], None]) -> None:
+        self.monitor: Monitor | None = monitor
+        self.name = name
+        self.say = say
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self._try(lambda monitor: monitor.scalars(step, values))
+
+    def show(self, step: int, exhibit: Exhibit) -> None:
+        self._try(lambda monitor: monitor.show(step, exhibit))
+
+    def close(self) -> None:
+        self._try(lambda monitor: monitor.close())
+
+    def _try(self, call: Callable[[Monitor], None]) -> None:
+        if self.monitor is None:
+            return
+        try:
+            call(self.monitor)
+        # Whatever goes wrong there, the training goes on.
+        except Exception as error:
+            self.say(f"warning: --monitor {self.name}: {explain(error)}; it is told no more")
+            self.monitor = None
+
+
 def _shows_page(settings: TrainSettings) -> bool:
-    return settings.monitor == "visdom" and settings.display_id > 0
+    return "visdom" in monitor_names(settings.monitor) and settings.display_id > 0
+
+
+def _others(settings: TrainSettings) -> list[spec.Term]:
+    ours = ("visdom", "files", NO_MONITOR)
+    names = [name for name in monitor_names(settings.monitor) if name not in ours]
+    return [spec.parse_one(name, slot="monitor") for name in names]

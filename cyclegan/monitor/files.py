@@ -1,27 +1,41 @@
-"""The run as files: metrics.jsonl for programs, loss_log.txt for readers of the classic log, and
-every preview as a picture.
+"""The run as files: metrics.jsonl for programs, loss_log.txt for readers of the classic log, every
+preview as a picture, the training images that are learned worst, and index.html of all of them.
 """
 
-import json
-import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from cyclegan.checkpoint import write_atomically
 from cyclegan.data.images import save_image
-from cyclegan.monitor import Exhibit, Preview
+from cyclegan.errors import explain
+from cyclegan.monitor import Exhibit, HardImages, Health, Preview
 from cyclegan.monitor.curves import losses
+from cyclegan.monitor.hard_images import write_hard_images
+from cyclegan.monitor.metrics import (
+    Tail,
+    append_line,
+    append_point,
+    each_point,
+    write_metrics,
+)
 from cyclegan.monitor.report import write_report
+from cyclegan.monitor.report_pictures import keep_small, preview_path
+from cyclegan.monitor.visdom_history import Curves
 
-METRICS_FILE = "metrics.jsonl"
-Point = tuple[int, dict[str, float]]
+# Of the time between two, what it took to write index.html is at most this.
+_LARGEST_SHARE = 0.01
+
+# Pictures wait in memory until a slow disk takes them, but not any number of them.
+_MOST_PENDING = 12
 
 
 class Files:
     """Appends to the run's logs, keeps every preview, and renews the run's index.html.
 
-    A disk that takes nothing more costs one line through `say`, never the run.
+    Pictures and pages are written by a thread. A disk that takes nothing more costs one line
+    through `say`, never the run.
     """
 
     def __init__(
@@ -33,28 +47,78 @@ class Files:
         self.say = say
         self.failed = False
         self.last_report = time.monotonic()
-        self.points = read_metrics(run_dir)
+        self.curves = Curves()
+        self.last_step = -1
+        self.health: Health | None = None
+        self.renew_at = 0.0
+        self.worker = ThreadPoolExecutor(1, thread_name_prefix="files")
+        self.pending: deque[Future[None]] = deque()
+        self._remember()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        if self.points and step <= self.points[-1][0]:
+        if step < self.last_step:
             # The run went back, and makes later points again.
-            self.points = [point for point in self.points if point[0] < step]
-            self._guarded(lambda: write_metrics(self.run_dir, self.points))
-        self.points.append((step, dict(values)))
-        self._guarded(lambda: _append(self.run_dir / METRICS_FILE, _line(step, values)))
+            self._guarded(lambda: self._forget(step))
+        self.last_step = step
+        self.curves.add(step, values)
+        self._guarded(lambda: append_point(self.run_dir, step, values))
         self._guarded(
-            lambda: _append(self.run_dir / "loss_log.txt", self._classic_line(step, values))
+            lambda: append_line(self.run_dir / "loss_log.txt", self._classic_line(step, values))
         )
 
     def show(self, step: int, exhibit: Exhibit) -> None:
-        if not isinstance(exhibit, Preview):
-            return
-        path = self.run_dir / "previews" / f"step_{step:08d}.png"
-        self._guarded(lambda: save_image(exhibit.image, path))
-        self._guarded(lambda: write_report(self.run_dir, title=self.title, points=self.points))
+        if isinstance(exhibit, Health):
+            self.health = exhibit
+        elif isinstance(exhibit, HardImages):
+            self._later(lambda: write_hard_images(self.run_dir, step, exhibit))
+        elif isinstance(exhibit, Preview):
+            self._later(lambda: save_image(exhibit.image, preview_path(self.run_dir, step)))
+            self._later(lambda: keep_small(self.run_dir, step, exhibit.image))
+            if time.monotonic() >= self.renew_at:
+                self._renew()
 
     def close(self) -> None:
-        self._guarded(lambda: write_report(self.run_dir, title=self.title, points=self.points))
+        if self.health is not None:
+            self._renew()
+        else:
+            # A run that went on for less than a preview is judged by the points before.
+            self._later(lambda: write_report(self.run_dir, title=self.title))
+        self.settle()
+        self.worker.shutdown()
+
+    def settle(self) -> None:
+        """Waits for all that is still to be written."""
+        while self.pending:
+            self.pending.popleft().result()
+
+    def _renew(self) -> None:
+        """With the curves and the health of now."""
+        curves, health = self.curves.copy(), self.health
+
+        def write() -> None:
+            began = time.monotonic()
+            write_report(self.run_dir, title=self.title, curves=curves, health=health)
+            now = time.monotonic()
+            self.renew_at = now + (now - began) / _LARGEST_SHARE
+
+        self._later(write)
+
+    def _later(self, write: Callable[[], object]) -> None:
+        while self.pending and (len(self.pending) > _MOST_PENDING or self.pending[0].done()):
+            self.pending.popleft().result()
+        self.pending.append(self.worker.submit(self._guarded, write))
+
+    def _remember(self) -> None:
+        """Of a long run not every point: a page has not so many pixels."""
+        self.curves, self.last_step = Curves(), -1
+        for step, values in each_point(self.run_dir):
+            self.curves.add(step, values)
+            self.last_step = step
+
+    def _forget(self, step: int) -> None:
+        # Not each_point: of a file that cannot be read now, nothing may be lost.
+        write_metrics(self.run_dir, (p for p in Tail(self.run_dir).more() if p[0] < step))
+        self._remember()
 
     def _classic_line(self, step: int, values: Mapping[str, float]) -> str:
         now = time.monotonic()
@@ -68,45 +132,9 @@ class Files:
     def _guarded(self, write: Callable[[], object]) -> None:
         try:
             write()
-        except OSError as error:
+        # What goes wrong with a picture or a page may be anything.
+        except Exception as error:
             if not self.failed:
-                self.say(f"warning: {self.run_dir}: {error}; training goes on without its logs")
+                why = error if isinstance(error, OSError) else explain(error)
+                self.say(f"warning: {self.run_dir}: {why}; training goes on without its logs")
             self.failed = True
-
-
-def read_metrics(run_dir: Path) -> list[Point]:
-    """The points written so far; a line cut short by a crash is passed over."""
-    path = run_dir / METRICS_FILE
-    if not path.is_file():
-        return []
-    points = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            values = json.loads(line)
-            step = int(values.pop("step"))
-        except (ValueError, KeyError, AttributeError):
-            continue
-        points.append((step, {k: float("nan") if v is None else v for k, v in values.items()}))
-    return points
-
-
-def write_metrics(run_dir: Path, points: Iterable[Point]) -> None:
-    """The points of a run that goes on from a saved state: later ones are made again."""
-    lines = [_line(step, values) + "\n" for step, values in points]
-    write_atomically(run_dir / METRICS_FILE, lambda file: file.write("".join(lines).encode()))
-
-
-def _line(step: int, values: Mapping[str, float]) -> str:
-    return json.dumps({"step": step, **{k: _plain(v) for k, v in values.items()}})
-
-
-def _append(path: Path, line: str) -> None:
-    # Of a run's folder that came from somebody else, a link is not to be written through.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
-        file.write(line + "\n")
-
-
-def _plain(value: float) -> float | None:
-    """JSON knows no NaN."""
-    return round(value, 8) if abs(value) < float("inf") else None

@@ -1,119 +1,134 @@
-"""A run's index.html: its curves and previews, to be opened from disk without any server."""
+"""A run's index.html: all of it in one file, to be opened from disk without a server or network."""
 
-from collections.abc import Iterable, Sequence
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from html import escape
 from pathlib import Path
 
-from cyclegan.checkpoint import write_atomically
-from cyclegan.monitor.curves import grouped
+from cyclegan.monitor import Health
+from cyclegan.monitor.health import judge
+from cyclegan.monitor.metrics import Point, read_metrics
+from cyclegan.monitor.record import read_record, read_settings, total_steps
+from cyclegan.monitor.report_charts import Line, charts
+from cyclegan.monitor.report_facts import hard_images, head, health_of, making
+from cyclegan.monitor.report_pictures import previews
+from cyclegan.monitor.visdom_history import Curves
+from cyclegan.run_files import write_atomically
 
-_COLORS = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2", "#a16207", "#475569")
-_WIDTH, _HEIGHT, _MARGIN = 560, 240, 44
-# A curve needs no more points than it has pixels.
-_MOST_POINTS = 500
+REPORT_FILE = "index.html"
 
-_MEASURES = ("swd", "psnr")
+_STYLE = Path(__file__).with_name("report.css")
+_SCRIPT = Path(__file__).with_name("report.js")
 
-Points = Sequence[tuple[int, dict[str, float]]]
-
-_PAGE = """<!doctype html>
+_HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
+style-src 'unsafe-inline'; script-src 'sha256-{script_hash}'">
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem;
-        color: #1e293b; background: #fff; }}
-h1 {{ font-size: 1.4rem; }} h2 {{ font-size: 1rem; margin: 0 0 .3rem; font-weight: 600; }}
-.curves {{ display: flex; flex-wrap: wrap; gap: 1.5rem; }}
-svg {{ font: 11px system-ui, sans-serif; max-width: 100%; }}
-#preview {{ max-width: 100%; border: 1px solid #e2e8f0; }}
-input[type=range] {{ width: min(100%, 560px); }}
-</style></head><body>
-<h1>{title}</h1>
-{previews}
-<div class="curves">{curves}</div>
-</body></html>
+{style}</style></head><body>
 """
 
-_PREVIEWS = """<p>From the left: real A, translated to B, back to A; real B, to A, back to B.</p>
-<p><input type="range" id="when" min="0" max="{last}" value="{last}" aria-label="step">
-<output id="step">{name}</output></p>
-<p><img id="preview" src="previews/{name}" alt="preview"></p>
+_SLIDER = """<div class="slider"><input type="range" id="when" min="0" max="{last}" value="{last}" \
+aria-label="step"><output id="step">step {step:,}</output></div>
+"""
+
+_FOOT = """<footer>Written {when}. This page is one file: it asks no server.</footer>
 <script>
-const names = {names};
-document.getElementById("when").oninput = (event) => {{
-  const name = names[event.target.value];
-  document.getElementById("preview").src = "previews/" + name;
-  document.getElementById("step").textContent = name;
-}};
-</script>"""
+{script}</script></body></html>
+"""
 
 
-def write_report(run_dir: Path, *, title: str, points: Points) -> None:
-    """Writes <run_dir>/index.html; raises OSError where the disk takes it not."""
-    curves = "".join(_chart(title, names, points) for title, names in _titles(points))
-    page = _PAGE.format(title=escape(title), previews=_previews(run_dir), curves=curves)
-    write_atomically(run_dir / "index.html", lambda file: file.write(page.encode(errors="replace")))
+def write_report(
+    run_dir: Path,
+    *,
+    title: str | None = None,
+    curves: Mapping[str, Line] | None = None,
+    health: Health | None = None,
+) -> None:
+    """Writes <run_dir>/index.html; raises OSError where the disk takes it not.
 
-
-def _previews(run_dir: Path) -> str:
-    names = sorted(path.name for path in (run_dir / "previews").glob("step_*.png"))
-    if not names:
-        return "<p>No preview yet.</p>"
-    return _PREVIEWS.format(last=len(names) - 1, name=names[-1], names=names)
-
-
-def _titles(points: Points) -> Iterable[tuple[str, list[str]]]:
-    return grouped({name for _, values in points for name in values}).items()
-
-
-def _chart(title: str, names: list[str], points: Points) -> str:
-    curves = {name: _curve(name, points) for name in names}
-    values = [value for curve in curves.values() for _, value in curve]
-    if not values:
-        return ""
-    low, high = min(values), max(values)
-    # Of losses 0 is the goal; of measures only the change can be seen.
-    if names[0] not in _MEASURES:
-        low = min(0.0, low)
-    span = (points[0][0], max(points[-1][0], points[0][0] + 1), low, max(high, low + 1e-12))
-    lines = "".join(
-        f'<polyline fill="none" stroke="{color}" stroke-width="1.5" points="{_path(curve, span)}"/>'
-        f'<text x="{_MARGIN + 8 + 130 * (place % 4)}" y="{14 + 14 * (place // 4)}" fill="{color}">'
-        f"{escape(name)}</text>"
-        for place, ((name, curve), color) in enumerate(
-            zip(curves.items(), _COLORS * len(curves), strict=False)
-        )
-    )
-    return (
-        f'<section><h2>{escape(title)}</h2><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}">'
-        f"{_axes(span)}{lines}</svg></section>"
+    Without `curves`, as a run that goes on has them in memory, all is read from the run's files,
+    and judged anew.
+    """
+    if curves is None:
+        points = read_metrics(run_dir)
+        curves = thinned(points)
+        health = judge(points, total_steps=total_steps(run_dir, points))
+    parts = _page(run_dir, title or title_of(run_dir), curves, health)
+    write_atomically(
+        run_dir / REPORT_FILE,
+        lambda file: file.writelines(
+            part if isinstance(part, bytes) else part.encode(errors="replace") for part in parts
+        ),
     )
 
 
-def _curve(name: str, points: Points) -> list[tuple[int, float]]:
-    curve = [(step, values[name]) for step, values in points if name in values]
-    curve = [(step, value) for step, value in curve if abs(value) < float("inf")]
-    return curve[:: max(1, -(-len(curve) // _MOST_POINTS))]
+def thinned(points: Iterable[Point]) -> Mapping[str, Line]:
+    """The curves, by name, of no more points than a page can show."""
+    curves = Curves()
+    for step, values in points:
+        curves.add(step, values)
+    return curves.copy()
 
 
-def _path(curve: list[tuple[int, float]], span: tuple[float, float, float, float]) -> str:
-    first, last, low, high = span
-    inner_width, inner_height = _WIDTH - _MARGIN - 8, _HEIGHT - 60
-    return " ".join(
-        f"{_MARGIN + inner_width * (step - first) / (last - first):.1f},"
-        f"{_HEIGHT - 24 - inner_height * (value - low) / (high - low):.1f}"
-        for step, value in curve
+def title_of(run_dir: Path) -> str:
+    """The run's name and preset, as far as they are known."""
+    preset = read_settings(run_dir).get("preset")
+    name = run_dir.resolve().name
+    return f"{name} ({preset})" if isinstance(preset, str) else name
+
+
+def _page(
+    run_dir: Path, title: str, curves: Mapping[str, Line], health: Health | None
+) -> Iterator[str | bytes]:
+    """Piece by piece: with all its previews the page is not to lie in memory whole."""
+    record = read_record(run_dir)
+    script = _SCRIPT.read_text(encoding="utf-8")
+    step = max((curve.steps[-1] for curve in curves.values()), default=None)
+    yield _HEAD.format(
+        title=escape(title),
+        style=_STYLE.read_text(encoding="utf-8"),
+        script_hash=_hash(f"\n{script}"),
     )
+    yield head(title, run_dir, record, health, step=step)
+    yield '<main><section id="previews"><h2>Previews</h2>'
+    yield from _previews(run_dir, until=step)
+    yield f'</section><section id="health"><h2>Health</h2>{health_of(health)}</section>'
+    drawn = "".join(charts(curves)) or "<p>Nothing was reported yet.</p>"
+    yield f'<section id="curves"><h2>Curves</h2><div class="charts">{drawn}</div></section>'
+    if worst := hard_images(run_dir):
+        yield f'<section id="hard"><h2>Training images that are learned worst</h2>{worst}</section>'
+    if told := making(run_dir, record):
+        yield f'<section id="making"><h2>How it was made</h2>{told}</section>'
+    yield "</main>"
+    yield _FOOT.format(when=datetime.now().strftime("%Y-%m-%d %H:%M"), script=script)
 
 
-def _axes(span: tuple[float, float, float, float]) -> str:
-    first, last, low, high = span
-    bottom, top = _HEIGHT - 24, 36
-    line = 'stroke="#cbd5e1" stroke-width="1"'
-    return (
-        f'<line x1="{_MARGIN}" y1="{bottom}" x2="{_WIDTH - 8}" y2="{bottom}" {line}/>'
-        f'<line x1="{_MARGIN}" y1="{top}" x2="{_MARGIN}" y2="{bottom}" {line}/>'
-        f'<text x="{_MARGIN}" y="{_HEIGHT - 8}">step {first:,}</text>'
-        f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 8}" text-anchor="end">{last:,}</text>'
-        f'<text x="{_MARGIN - 6}" y="{top + 8}" text-anchor="end">{high:.3g}</text>'
-        f'<text x="{_MARGIN - 6}" y="{bottom}" text-anchor="end">{low:.3g}</text>'
-    )
+def _previews(run_dir: Path, *, until: int | None) -> Iterator[str | bytes]:
+    """All in one place, of which one is shown: the newest, until the slider is moved."""
+    steps: list[int] = []
+    yield '<div class="stack">'
+    for step, picture in previews(run_dir, until=until):
+        steps.append(step)
+        yield f'<img alt="preview at step {step:,}" data-step="{step:,}" '
+        yield 'src="data:image/jpeg;base64,'
+        yield picture
+        yield '">\n'
+    yield "</div>"
+    if len(steps) > 1:
+        yield _SLIDER.format(last=len(steps) - 1, step=steps[-1])
+    if steps:
+        alone = "" if len(steps) > 1 else "only"
+        yield f'<p class="paper {alone}">The fixed images after step {steps[-1]:,}.</p>'
+    else:
+        yield "<p>No preview yet.</p>"
+
+
+def _hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

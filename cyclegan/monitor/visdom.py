@@ -1,48 +1,42 @@
-"""Losses, speed and previews on a Visdom page, sent so that training never waits for it."""
+"""The live page of a run on Visdom, drawn from a thread so that training never waits for it."""
 
 from __future__ import annotations
 
-import base64
-import io
-import math
 import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-
-from PIL import Image
 
 from cyclegan.monitor import Exhibit, Preview
-from cyclegan.monitor.curves import grouped
+from cyclegan.monitor.visdom_controls import Controls
+from cyclegan.monitor.visdom_drawing import Drawing
+from cyclegan.monitor.visdom_history import Curves, Frame, Frames
 from cyclegan.monitor.visdom_login import LOCALHOST
-from cyclegan.monitor.visdom_server import LOCAL_NAMES, Sender, Server, find_server, start_server
+from cyclegan.monitor.visdom_page import page
+from cyclegan.monitor.visdom_place import Place
 
 INTERVAL = 2.0  # seconds between updates, at least
 TIMEOUT = 5.0  # seconds for one message
 LONGEST_PAUSE = 60.0  # seconds between two attempts to reach a server that is gone
 CLOSING_TIME = 3.0  # seconds that close() waits for the last update
-MAX_STARTS = 4  # of our own server
-# Odd, so that dropping every second point keeps the first and the newest.
-MAX_POINTS = 1001
-
-COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f")
-# Pixels. Two windows side by side fit a page 1280 wide, three a page 1920 wide.
-WIDTH, HEIGHT = 615, 300
-PREVIEW_WIDTH, PREVIEW_HEIGHT = 2 * WIDTH + 10, 600
-
-Message = dict[str, Any]
+# What of the time updates may take, and what of it they may compute: Python computes in one thread
+# at a time.
+SHARE, COMPUTING_SHARE = 1 / 20, 1 / 100
 
 
 class VisdomMonitor:
     """A Monitor that draws on the Visdom server named, or on one of its own if none is there, which
     listens on `host`.
 
-    Every update draws all windows whole, so a server that lost them shows them again. `say` gets
-    one line for the page's address, one when the server is gone and one when it is back; it is
-    called from a thread.
+    `history` are the run's points so far, and `run_dir` its folder: the slider begins with the
+    pictures in its previews/. With `control` the page has buttons: it is called with "pause",
+    "go_on", "save", "preview" or "stop", and the page shows which of these files are in `run_dir`.
+    Curves whose names are `expected` have their windows from the start.
+
+    A server that lost the windows is sent them again. `say` gets one line for the page's address,
+    one when the server is gone and one when it is back. Both are called from threads.
     """
 
     def __init__(
@@ -55,220 +49,150 @@ class VisdomMonitor:
         port: int = 8097,
         host: str = LOCALHOST,
         history: Iterable[tuple[int, Mapping[str, float]]] = (),
+        run_dir: Path | None = None,
+        control: Callable[[str], None] | None = None,
+        expected: Iterable[str] = (),
     ) -> None:
         # Visdom's page reads / and + in the name of an environment as signs of its own.
         self.env = re.sub(r"[^\w.-]", "_", env)
-        self._url = f"{server if '://' in server else f'http://{server}'}:{port}"
-        self._port = port
-        self._host = host
-        self._sender = Sender(timeout=TIMEOUT)
-        self._env_dir = env_dir
         self._say = say
-
         self._lock = threading.Lock()
-        self._curves: dict[str, Curve] = {}
-        self._preview: tuple[int, Image.Image] | None = None
+        self._curves = Curves()
+        self._frames = Frames(run_dir / "previews" if run_dir else None)
+        self._exhibits: dict[type, tuple[int, Any]] = {}
+        # The newest step told, and the first that a monitor of this run was told by the run itself.
+        self._told, self._first = -1, float("inf")
         for step, values in history:
-            self._record(step, values)
+            self._go_to(step)
+            self._curves.add(step, values)
+        self._first = float("inf")
 
-        self._own: Server | None = None
-        self._starts = 0
-        self._attached = False
-        self._drawn: tuple[int, Image.Image] | None = None
-        self._page = ""
+        self._place = Place(server, port, host=host, env_dir=env_dir)
+        self._drawing = Drawing(self.env, timeout=TIMEOUT)
+        self._begins = self._told < 0
+        self._address = ""
         self._lost = False
 
         self._news = threading.Event()
+        self._hurry = threading.Event()
         self._closing = threading.Event()
         self._pause = INTERVAL
-        if self._curves:
-            self._news.set()
+        self._controls: Controls | None = None
+        self._expected = tuple(expected)
+        if control is not None and run_dir is not None:
+            self._controls = Controls(
+                self.env, run_dir, control, where=self._where, news=self._now, say=say
+            )
         self._thread = threading.Thread(target=self._run, name="visdom", daemon=True)
         self._thread.start()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         with self._lock:
-            self._record(step, values)
+            self._go_to(step)
+            self._curves.add(step, values)
         self._news.set()
 
     def show(self, step: int, exhibit: Exhibit) -> None:
-        if not isinstance(exhibit, Preview):
-            return
         with self._lock:
-            self._preview = step, exhibit.image
+            self._go_to(step)
+            if isinstance(exhibit, Preview):
+                self._frames.add(step, exhibit.image)
+            else:
+                self._exhibits[type(exhibit)] = step, exhibit
         self._news.set()
 
     def close(self) -> None:
+        if self._controls:
+            self._controls.close()
         self._closing.set()
-        self._news.set()
+        self._now()
         self._thread.join(CLOSING_TIME)
 
-    def _record(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            if math.isfinite(value):
-                self._curves.setdefault(name, Curve()).add(step, value)
+    def _go_to(self, step: int) -> None:
+        """Before a step already told, the run went back: what came later is not to be seen."""
+        if step < self._told:
+            self._curves.forget(step)
+            self._frames.forget(step)
+        self._told = step
+        self._first = min(step, self._first)
+
+    def _now(self) -> None:
+        """There is news that does not wait for the end of the pause."""
+        self._news.set()
+        self._hurry.set()
 
     def _run(self) -> None:
+        self._read_previews()
         while not self._closing.is_set():
-            self._news.wait()
-            self._news.clear()
-            if not self._closing.is_set() and not self._update():
-                self._news.set()
-            self._closing.wait(self._pause)
+            # The files that ask something of the run come and go without a word.
+            heard = self._news.wait(INTERVAL if self._controls else None)
+            if heard or (self._controls and self._controls.have_changed()):
+                self._news.clear()
+                if not self._closing.is_set() and not self._update():
+                    self._news.set()
+                self._hurry.wait(self._pause)
+                self._hurry.clear()
         # No server is started for the last update alone: it would end with us.
-        if self._own or self._attached:
+        if self._place.is_known:
             self._update()
-        if self._own:
-            self._own.stop()
+        self._place.stop()
+
+    def _read_previews(self) -> None:
+        with self._lock:
+            try:
+                last = self._frames.read(before=self._first)
+            except OSError as error:
+                self._say(f"earlier previews are not shown ({error.strerror})")
+                return
+            self._begins = self._begins and last < 0
+            self._told = max(self._told, last)
+        if self._told >= 0:
+            self._news.set()
 
     def _update(self) -> bool:
         try:
-            url = self._connect()
-            began = time.monotonic()
-            self._draw(url)
+            url = self._place.reach(patient=self._pause < LONGEST_PAUSE)
+            pause = self._draw(url)
         # Whatever goes wrong here is the page's misfortune, never the training's.
         except Exception as error:
             if not self._lost:
                 reason = getattr(error, "reason", error)
                 self._say(f"Visdom cannot be reached ({reason}): training goes on without it")
             self._lost = True
+            self._drawing.forget()
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             return False
-        page = f"{self._own.shown if self._own else url}/env/{self.env}"
-        if self._lost or page != self._page:
-            self._say(f"Visdom {'is back' if self._lost else 'shows the run'}: {page}")
-        self._page, self._lost = page, False
-        # A slow connection gets fewer updates: they may take a twentieth of the time.
-        self._pause = max(INTERVAL, 20 * (time.monotonic() - began))
+        address = f"{self._place.shown}/env/{self.env}"
+        if self._lost or address != self._address:
+            self._say(f"Visdom {'is back' if self._lost else 'shows the run'}: {address}")
+        self._address, self._lost = address, False
+        self._pause = pause
+        if self._controls and not self._closing.is_set():
+            self._controls.listen()
         return True
 
-    def _connect(self) -> str:
-        """The address of the server named; on this machine, if none is there, of one of ours."""
-        if self._own and self._own.alive:
-            return self._own.url
-        host = urlsplit(self._url).hostname or ""
-        if not self._own and not self._attached:
-            self._attached = host not in LOCAL_NAMES or find_server(host, self._port)
-        elif self._attached and host in LOCAL_NAMES and self._pause == LONGEST_PAUSE:
-            # Somebody's server on this machine that stays away: another run's, now ended, maybe.
-            self._attached = find_server(host, self._port)
-        if self._attached:
-            return self._url
-        if self._starts == MAX_STARTS:
-            raise RuntimeError(f"our own server ended {MAX_STARTS} times")
-        self._starts += 1
-        # An open page finds a server that comes back only under its old address.
-        port, self._page = self._own.port if self._own else self._port, ""
-        self._own = start_server(host=self._host, port=port, env_dir=self._env_dir)
-        return self._own.url
+    def _where(self) -> tuple[str, str]:
+        return self._drawing.url, self._drawing.sender.cookie
 
-    def _draw(self, url: str) -> None:
+    def _draw(self, url: str) -> float:
+        """Sends what the server does not have yet; gives the seconds to rest after that."""
+        if self._begins:
+            self._drawing.clear(url)
+            self._begins = False
+        self._drawing.look(url)
+        began, computed = time.monotonic(), time.thread_time()
         with self._lock:
-            preview = self._preview
-            curves = {name: curve.copy() for name, curve in self._curves.items()}
-        if preview is not self._drawn or not self._has_preview(url):
-            self._send(url, _picture(*preview) if preview else _notice())
-            self._drawn = preview
-        for title, names in grouped(curves).items():
-            self._send(url, _plot(title, {name: curves[name] for name in names}))
+            curves, exhibits = self._curves.copy(), dict(self._exhibits)
+            frames = self._frames.copy()
+        self._drawing.begin_slider(frames, drop=self._drop)
+        windows = page(curves, exhibits, controls=self._controls, expected=self._expected)
+        self._drawing.draw(windows)
+        if self._drawing.fill_slider(frames, drop=self._drop) > 1:
+            # All pictures at once are rare, and no measure of what follows.
+            return INTERVAL
+        lasted, computed = time.monotonic() - began, time.thread_time() - computed
+        return max(INTERVAL, min(LONGEST_PAUSE, max(lasted / SHARE, computed / COMPUTING_SHARE)))
 
-    def _has_preview(self, url: str) -> bool:
-        question = {"win": "preview", "eid": self.env}
-        return self._sender.post(url, "win_exists", question) == "true"
-
-    def _send(self, url: str, message: Message) -> None:
-        answer = self._sender.post(url, "events", message | {"eid": self.env})
-        if answer != message["win"]:
-            raise ConnectionError(f"the program at {url} is not Visdom")
-
-
-class Curve:
-    """Points at rising steps; each time there are MAX_POINTS of them, every second one goes."""
-
-    def __init__(self) -> None:
-        self.steps: list[int] = []
-        self.values: list[float] = []
-        self._stride = 1
-        self._seen = 0
-        self._passing = False
-
-    def add(self, step: int, value: float) -> None:
-        # A run that went back to a checkpoint takes its steps again.
-        while self._passing or (self.steps and self.steps[-1] >= step):
-            self._passing = False
-            self.steps.pop()
-            self.values.pop()
-        self.steps.append(step)
-        self.values.append(float(f"{value:.5g}"))
-        # A point off the stride stays only while it is the newest.
-        self._passing = self._seen % self._stride != 0
-        self._seen += 1
-        if len(self.steps) == MAX_POINTS and not self._passing:
-            del self.steps[1::2], self.values[1::2]
-            self._stride *= 2
-
-    def copy(self) -> tuple[list[int], list[float]]:
-        return self.steps.copy(), self.values.copy()
-
-
-def _plot(title: str, curves: Mapping[str, tuple[list[int], list[float]]]) -> Message:
-    axis = {
-        "gridcolor": "#eeeeee",
-        "linecolor": "#cccccc",
-        "zeroline": False,
-        "exponentformat": "e",
-    }
-    return {
-        "win": title,
-        "data": [
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": name,
-                "x": steps,
-                "y": values,
-                "line": {"width": 1.5, "color": COLOURS[i % len(COLOURS)]},
-                # The page's smoothing button expects a marker's line, even on curves without.
-                "marker": {"line": {"width": 0}},
-            }
-            for i, (name, (steps, values)) in enumerate(sorted(curves.items()))
-        ],
-        "layout": {
-            "title": {"text": title, "x": 0.02, "y": 0.96, "font": {"size": 15}},
-            "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
-            "showlegend": True,
-            "hovermode": "x unified",
-            "margin": {"l": 60, "r": 16, "t": 48, "b": 48},
-            "xaxis": axis | {"title": {"text": "step", "standoff": 4}},
-            # From zero, because a rate that stays at 2e-4 would get an axis from -1 to 1.
-            "yaxis": axis | {"rangemode": "tozero"},
-        },
-        "opts": {"title": title, "width": WIDTH, "height": HEIGHT},
-    }
-
-
-def _picture(step: int, image: Image.Image) -> Message:
-    small = image.convert("RGB")
-    small.thumbnail((PREVIEW_WIDTH, 4 * PREVIEW_WIDTH), Image.Resampling.LANCZOS)
-    jpeg = io.BytesIO()
-    small.save(jpeg, "JPEG", quality=85)
-    source = f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
-    scale = min(PREVIEW_WIDTH / small.width, PREVIEW_HEIGHT / small.height)
-    return {
-        "win": "preview",
-        "data": [{"type": "image", "content": {"src": source}}],
-        "opts": {
-            "title": f"preview at step {step}",
-            "width": round(small.width * scale),
-            "height": round(small.height * scale),
-        },
-    }
-
-
-def _notice() -> Message:
-    # It holds the first place on the page, where the preview belongs.
-    return {
-        "win": "preview",
-        "data": [{"type": "text", "content": "The first preview will appear here."}],
-        "opts": {"title": "preview", "width": PREVIEW_WIDTH, "height": PREVIEW_HEIGHT},
-    }
+    def _drop(self, frame: Frame) -> None:
+        with self._lock:
+            self._frames.drop(frame)

@@ -23,21 +23,20 @@ from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from cyclegan.errors import one_line_errors
+from cyclegan.monitor.visdom_app import application
 from cyclegan.monitor.visdom_login import (
     COOKIE,
     LOCALHOST,
     PASSWORD,
     USERNAME,
     check_host,
-    guarded,
     is_loopback,
     login_from,
 )
 
-ASSETS = Path(__file__).resolve().parent / "assets"
 LOCAL_NAMES = (LOCALHOST, "localhost", "::1")
 LAST_WORDS = 0.2  # seconds a server lives on after its parent
 
@@ -132,19 +131,19 @@ class Sender:
 
     def __init__(self, *, timeout: float) -> None:
         self.timeout = timeout
-        self._cookie = ""
+        self.cookie = ""
 
     def post(self, server: str, path: str, message: dict[str, Any]) -> str:
         url = f"{server}/{path}"
         try:
-            return post(url, message, timeout=self.timeout, cookie=self._cookie)
+            return post(url, message, timeout=self.timeout, cookie=self.cookie)
         except HTTPError as error:
             error.close()
             # Visdom answers 400 to those it does not know, our own server 403.
             if error.code not in (400, 403):
                 raise
-        self._cookie = log_in(server, timeout=self.timeout)
-        return post(url, message, timeout=self.timeout, cookie=self._cookie)
+        self.cookie = log_in(server, timeout=self.timeout)
+        return post(url, message, timeout=self.timeout, cookie=self.cookie)
 
 
 def log_in(server: str, *, timeout: float) -> str:
@@ -200,7 +199,7 @@ def serve(*, host: str, port: int, env_dir: Path, report: IO[str]) -> None:
     warnings.simplefilter("ignore")
     # Visdom imports torch where it can, which costs seconds and memory that a server never uses.
     sys.modules["torch"] = None  # type: ignore[assignment]
-    # Tornado and Visdom load here, not above: the parent imports this module as well.
+    # Tornado loads here, not above: the parent imports this module as well.
     from tornado.httpserver import HTTPServer
     from tornado.ioloop import IOLoop
     from tornado.netutil import bind_sockets
@@ -210,70 +209,11 @@ def serve(*, host: str, port: int, env_dir: Path, report: IO[str]) -> None:
     except OSError:
         sockets = bind_sockets(0, host)
     port = sockets[0].getsockname()[1]
-    HTTPServer(_application(host=host, port=port, env_dir=env_dir)).add_sockets(sockets)
+    HTTPServer(application(host=host, port=port, env_dir=env_dir)).add_sockets(sockets)
     report.write(f"{port}\n")
     report.flush()
     with suppress(KeyboardInterrupt):
         IOLoop.current().start()
-
-
-def _application(*, host: str, port: int, env_dir: Path) -> Any:
-    from visdom.server import app
-
-    env_dir.mkdir(parents=True, exist_ok=True)
-    # Visdom asks for Tornado's debug mode, which restarts the server when a source file changes.
-    app.tornado_settings.update(autoreload=False, serve_traceback=False)
-    app.tornado_settings["static_handler_class"] = _static_files()
-    application = guarded(app.Application, host=host)(port=port, env_path=str(env_dir))
-    application.settings["debug"] = False
-    # The link "Edit" in every plot would send its curves to a public site.
-    application.user_settings["user_css"] += ".js-link-to-tool { display: none !important; }\n"
-    application.add_handlers(".*", [("/", _front_page(), {"app": application})])
-    return application
-
-
-def _front_page() -> type[Any]:
-    from visdom.server.handlers import web_handlers
-
-    index: Any = web_handlers.IndexHandler
-
-    class FrontPage(index):  # type: ignore[misc]
-        """Shows the newest run, where Visdom shows the environment "main", which stays empty."""
-
-        def get(self) -> None:
-            if self.login_enabled and not self.current_user:
-                super().get("/")
-                return
-            names = [name for name in self.state if name != "main"]
-            self.redirect(f"/env/{quote(names[-1] if names else 'main')}")
-
-        def post(self) -> None:
-            super().post("/")
-
-    return FrontPage
-
-
-def _static_files() -> type[Any]:
-    from tornado.web import StaticFileHandler
-
-    class StaticFiles(StaticFileHandler):
-        """Our own assets first, then what Visdom ships."""
-
-        @classmethod
-        def get_absolute_path(cls, root: str, path: str) -> str:
-            ours = (ASSETS / path).resolve()
-            return str(ours) if ours.is_file() else super().get_absolute_path(root, path)
-
-        def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
-            ours = Path(absolute_path).is_relative_to(ASSETS)
-            return super().validate_absolute_path(str(ASSETS) if ours else root, absolute_path)
-
-        @classmethod
-        def get_version(cls, settings: dict[str, Any], path: str) -> str | None:
-            # Visdom's page names ../user/style.css as static, where newer Tornados see a break-out.
-            return None
-
-    return StaticFiles
 
 
 def _url(host: str, port: int) -> str:

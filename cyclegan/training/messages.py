@@ -1,6 +1,5 @@
 """What a run says of itself: where it computes, and how it goes on."""
 
-import resource
 import shlex
 from collections.abc import Iterator
 
@@ -9,7 +8,7 @@ import torch
 from cyclegan.command_line import ELSEWHERE
 from cyclegan.data.folders import size_warning
 from cyclegan.evaluation.compare import can_compare
-from cyclegan.hardware import has_bf16
+from cyclegan.hardware import has_bf16, peak_memory
 from cyclegan.networks.running import HALVES
 from cyclegan.settings import TrainSettings
 from cyclegan.training.setup import Run
@@ -92,13 +91,11 @@ def data_bound_line(share: float, *, decoded: bool) -> str | None:
 
 def memory_line(device: torch.device) -> str:
     """The most memory that was in use at once."""
+    peak = peak_memory(device) / 1e9
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-        peak = torch.cuda.max_memory_reserved(device)
-        return f"at most {peak / 1e9:.2f} GB of the {total / 1e9:.0f} GB of GPU memory were in use"
-    # In KiB, as Linux counts.
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return f"at most {peak / 1e9:.2f} GB of memory were in use"
+        return f"at most {peak:.2f} GB of the {total / 1e9:.0f} GB of GPU memory were in use"
+    return f"at most {peak:.2f} GB of memory were in use"
 
 
 def _run(settings: TrainSettings, *flags: str) -> list[str]:

@@ -81,10 +81,11 @@ class CycleGAN(nn.Module):
                 "--checkpoint_activations: these generators have no residual blocks to compute "
                 "again: leave it out, or use resnet, edsr or rrdb"
             )
-        self.running = {
-            name: Running(network, speed)
-            for name, network in (*self.generators.items(), *self.discriminators.items())
-        }
+        self.running = {name: Running(net, speed) for name, net in self.networks().items()}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """All of them, by name."""
+        return {**dict(self.generators.items()), **dict(self.discriminators.items())}
 
     def forward(
         self, real_A: Tensor, real_B: Tensor, passes: Collection[str] = CLASSIC_PASSES

@@ -3,7 +3,7 @@
 import copy
 import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -80,15 +80,27 @@ def marked(total: Tensor) -> Tensor:
 
 
 def update(
-    optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *, longest: float = 0.0
-) -> Tensor:
-    """One update, unless the gradient holds NaN or infinity; gives the gradient's length (L2, over
-    all parameters), to which at most `longest` is left where that is not 0.
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    *,
+    networks: Mapping[str, Sequence[nn.Parameter]],
+    longest: float = 0.0,
+) -> dict[str, Tensor]:
+    """One update, unless the gradient holds NaN or infinity; of its length (L2, over all
+    parameters) at most `longest` is left, where that is not 0. Gives for each network the length
+    of its own part, as it was before.
     """
     scaler.unscale_(optimizer)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    length = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    gradients = {name: _gradients(parameters) for name, parameters in networks.items()}
+    together = torch._foreach_norm([each for part in gradients.values() for each in part])
+    lengths: dict[str, Tensor] = {}
+    for name, part in gradients.items():
+        if part:
+            lengths[name] = torch.linalg.vector_norm(torch.stack(together[: len(part)]))
+        together = together[len(part) :]
+    length = torch.linalg.vector_norm(torch.stack(list(lengths.values())))
     if longest:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         nn.utils.clip_grads_with_norm_(parameters, longest, length)
     if scaler.is_enabled():
         # In fp16 the scaler looks for what is not finite, and lowers the scale.
@@ -96,7 +108,11 @@ def update(
         scaler.update()
     else:
         _update_if_finite(optimizer, length)
-    return length
+    return lengths
+
+
+def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 def _update_if_finite(optimizer: torch.optim.Optimizer, length: Tensor) -> None:

@@ -1,19 +1,23 @@
 """What a run shows, tells and measures of itself while it trains, and at its end."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from cyclegan import checkpoint
+from cyclegan import run_files
+from cyclegan.data.images import to_tensor
 from cyclegan.data.stream import Batch
 from cyclegan.evaluation.compare import Comparison, compare
-from cyclegan.monitor import Monitors, Preview
+from cyclegan.hardware import peak_memory
+from cyclegan.monitor import Exhibit, Histograms, Monitors, Preview
+from cyclegan.monitor.health import judge
+from cyclegan.option_types import NO_MONITOR
 from cyclegan.training import messages
+from cyclegan.training.agenda import EARLY_REPORTS, Due
+from cyclegan.training.layers import histograms
 from cyclegan.training.meter import Interval
+from cyclegan.training.probe import _untouched as untouched
 from cyclegan.training.setup import Run
 from cyclegan.translate.translator import Translator
-
-# Besides every --print_every steps: a slow machine shows signs of life at once.
-EARLY_REPORTS = (1, 10)
 
 
 class Outputs:
@@ -22,11 +26,13 @@ class Outputs:
     def __init__(self, run: Run, monitors: Monitors, *, say: Callable[[str], object]) -> None:
         self.settings = run.settings
         self.state = run.state
-        self.previews = run.previews
+        self.probe = run.probe
+        self.looks = run.settings.monitor != NO_MONITOR
         self.monitors = monitors
         self.decoded = run.images.decoded is not None
         self.say = say
         self.broken: set[str] = set()
+        self.alarms: set[tuple[str, str]] = set()
         self.warned = False
         self.begin()
 
@@ -44,7 +50,37 @@ class Outputs:
     def step_done(self) -> None:
         self.interval.step_done()
 
-    def report(self, measured: dict[str, float]) -> None:
+    def tell(self, due: Due, *, moved: Mapping[str, float] | None = None) -> bool:
+        """What is due; gives whether the translations were measured and are nearer to real B than
+        ever before. `moved` says how far the last update went. One process looks and tells.
+        """
+        values, is_best = self._measure() if due.measure else ({}, False)
+        preview: Preview | None = None
+        if due.look and self.state.world.leads:
+            preview, seen = self._look()
+            values |= {**seen, **(moved or {})}
+        if due.report:
+            self._report(values)
+        if due.histograms and self.state.world.leads:
+            self._show(self._histograms())
+        if due.hard_images:
+            self._show_hard_images()
+        if preview is not None:
+            self._judge()
+            # Last: with it the run's page is written.
+            self._show(preview)
+        return is_best
+
+    def first_preview(self) -> None:
+        """Before anything is learned."""
+        if self.looks and self.state.world.leads:
+            self._show(self._look()[0])
+
+    def _look(self) -> tuple[Preview, dict[str, float]]:
+        judges = dict(self.state.stepper.model.discriminators.items())
+        return self.probe.look(self._translator("G_AB"), self._translator("G_BA"), judges)
+
+    def _report(self, measured: Mapping[str, float]) -> None:
         """Means since the last report, speed, and what was measured."""
         state, step = self.state, self.state.progress.step
         values = state.world.means(state.meter.read())
@@ -55,19 +91,50 @@ class Outputs:
             self.warned = True
         self.begin()
         rate = float(state.stepper.optimizer_G.param_groups[0]["lr"])
-        told = {**values, **measured, "lr": rate, **speed}
+        memory = peak_memory(state.device) / 1e9
+        told = {**values, **measured, "lr": rate, **speed, "memory": memory}
         state.history.append((step, told))
         self.monitors.scalars(step, told)
 
-    def preview(self) -> None:
-        if self.state.world.leads:
-            G_AB, G_BA = self._translator("G_AB"), self._translator("G_BA")
-            picture = Preview(self.previews.draw(G_AB, G_BA))
-            self.monitors.show(self.state.progress.step, picture)
+    def _judge(self) -> None:
+        """Shows how the run is, and says what is newly wrong."""
+        health = judge(self.state.history, total_steps=self.state.schedule.total_steps)
+        if health is None:
+            return
+        self._show(health)
+        alarms = {(alarm.name, alarm.where): alarm for alarm in health.alarms}
+        for key, alarm in alarms.items():
+            if key not in self.alarms:
+                self.say(f"warning: {alarm.name} ({alarm.where}): {alarm.saw}. {alarm.means}")
+                self.say(f"  try: {alarm.remedy}")
+        for name, where in self.alarms - alarms.keys():
+            self.say(f"over: {name} ({where})")
+        self.alarms = set(alarms)
 
-    def measure(self) -> tuple[dict[str, float], bool]:
-        """The figures of the test images, which a schedule may go by, and whether the translations
-        are nearer to real B than ever before. One process measures, and all are told.
+    def _histograms(self) -> Histograms:
+        networks = self.state.stepper.model.networks()
+        fixed = {"A": self.probe.images_A, "B": self.probe.images_B}
+        # By the domain that a network looks at: the first letter of G_AB, the last of D_A.
+        domains = {name: name.split("_")[1][0] for name in networks}
+        shown = {n: fixed[d][0] for n, d in domains.items() if fixed[d]}
+        images = {n: to_tensor(image)[None].to(self.state.device) for n, image in shown.items()}
+        with untouched(list(networks.values()), self.state.device):
+            return histograms(networks, images)
+
+    def _show_hard_images(self) -> None:
+        state = self.state
+        seen = state.world.gather(state.lessons.state_dict())
+        if state.world.leads:
+            state.lessons.load(seen)
+            if found := state.lessons.hard_images():
+                self._show(found)
+
+    def _show(self, exhibit: Exhibit) -> None:
+        self.monitors.show(self.state.progress.step, exhibit)
+
+    def _measure(self) -> tuple[dict[str, float], bool]:
+        """The figures of the test images, which a schedule may go by, and whether they are the
+        best so far. One process measures, and all are told.
         """
         state, progress = self.state, self.state.progress
         comparison = state.world.spread(self._compare() if state.world.leads else None)
@@ -92,7 +159,7 @@ class Outputs:
                 self.say(line)
             figures = {"step": self.state.progress.step, **comparison.as_dict()}
             text = json.dumps(figures) + "\n"
-            checkpoint.write_atomically(
+            run_files.write_atomically(
                 path / "evaluation.json", lambda file: file.write(text.encode())
             )
         progress = self.state.progress

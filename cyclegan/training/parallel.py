@@ -98,19 +98,20 @@ class World:
             return function.no_sync()
         return nullcontext()
 
-    def any_asked(self, yes: bool) -> bool:
-        """Whether any process had something to say the last time all were asked; asks again. The
-        answer travels while the step between the two calls is computed.
+    def asked(self, bits: int) -> int:
+        """The bits that any process had set the last time all were asked; asks again. The answer
+        travels while the step between the two calls is computed.
         """
         if self.size == 1:
-            return yes
+            return bits
         before = self._asked
-        answer = torch.tensor(int(yes))
-        self._asked = answer, dist.all_reduce(answer, group=self._host, async_op=True)
+        answer = torch.tensor(int(bits))
+        work = dist.all_reduce(answer, dist.ReduceOp.BOR, group=self._host, async_op=True)
+        self._asked = answer, work
         if before is None:
-            return False
+            return 0
         before[1].wait()
-        return bool(before[0].item())
+        return int(before[0].item())
 
     def means(self, values: Mapping[str, float]) -> dict[str, float]:
         """Of each value, the mean over all processes, which give the same names."""

@@ -1,83 +1,203 @@
-"""The run's fixed images, translated and brought back, as one picture."""
+"""The sheet of previews: fixed images, their translations, and what is lost on the way back."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from cyclegan.data.augment import Preparation
-from cyclegan.data.folders import domain_files, domain_place
-from cyclegan.data.images import UnreadableImage, read_image
-from cyclegan.data.reading import ImageFile
-from cyclegan.settings import TrainSettings
-from cyclegan.translate.translator import Translator
+CELL, ZOOM = 200, 144
+_MARGIN, _GAP = 12, 8
+_TITLE, _HEADER, _CAPTION = 30, 22, 44
+WIDTH = 2 * _MARGIN + 4 * CELL + 3 * ZOOM + 6 * _GAP
 
-COUNT = 4
-CELL = 224
-# Larger images are cut to their middle: a preview must not cost more than the steps round it.
-LARGEST = 512
-_HEADER = 18
+_INK, _FAINT, _PAPER = (30, 30, 30), (110, 110, 110), (255, 255, 255)
+# Of the colours' scale, in levels of 255: of few ends, one is soon found again in the next sheet.
+_ENDS = (2, 5, 10, 20, 50, 100, 255)
+# Magma of matplotlib (Smith and van der Walt, 2015, CC0) at every eighth of its range: equal steps
+# of the error look equally large, also in gray.
+_MAGMA = np.array(
+    [
+        [0, 0, 4],
+        [28, 16, 68],
+        [79, 18, 123],
+        [129, 37, 129],
+        [181, 54, 122],
+        [229, 80, 100],
+        [251, 135, 97],
+        [254, 194, 135],
+        [252, 253, 191],
+    ],
+    dtype=np.float64,
+)
 
-_COLUMNS = ("real_A", "fake_B", "rec_A", "real_B", "fake_A", "rec_B")
+Box = tuple[int, int, int, int]
 
 
-class Previews:
-    """A few images of either domain, of the test folders where those exist, else of training's.
+@dataclass(frozen=True)
+class Row:
+    """An image of either domain, its translation, and the way back: rec is as large as real."""
 
-    They are resized as in training, and translated by the code that test.py uses.
+    name: str
+    real: Image.Image
+    fake: Image.Image
+    rec: Image.Image
+
+
+def sheet(rows_A: Sequence[Row], rows_B: Sequence[Row]) -> Image.Image:
+    """For each image a row, WIDTH px wide: real, fake, rec, the cycle error in colours, and the
+    place where that is largest of all three, pixel by pixel. First those of A, then those of B.
+
+    With --scale the smaller images of a row are enlarged to the size of the largest, bicubically.
     """
-
-    def __init__(
-        self,
-        settings: TrainSettings,
-        files_A: Sequence[ImageFile],
-        files_B: Sequence[ImageFile],
-        prepare: tuple[Preparation, Preparation],
-    ) -> None:
-        self.images_A = _fixed(settings, "A", files_A, prepare[0])
-        self.images_B = _fixed(settings, "B", files_B, prepare[1])
-
-    def draw(self, G_AB: Translator, G_BA: Translator) -> Image.Image:
-        """Rows of real_A, fake_B, rec_A and real_B, fake_A, rec_B."""
-        rows = max(len(self.images_A), len(self.images_B))
-        sheet = Image.new("RGB", (len(_COLUMNS) * CELL, _HEADER + rows * CELL), "white")
-        pen = ImageDraw.Draw(sheet)
-        for column, name in enumerate(_COLUMNS):
-            pen.text((column * CELL + 4, 3), name, fill="black")
-        for images, there, back, first in (
-            (self.images_A, G_AB, G_BA, 0),
-            (self.images_B, G_BA, G_AB, 3),
-        ):
-            for row, image in enumerate(images):
-                fake = there(image)
-                for offset, cell in enumerate((image, fake, back(fake))):
-                    corner = ((first + offset) * CELL, _HEADER + row * CELL)
-                    sheet.paste(_fit(cell), corner)
-        return sheet
+    end = _end([cycle_error(row) for row in (*rows_A, *rows_B)])
+    strips: list[Image.Image] = []
+    for rows, here, there in ((rows_A, "A", "B"), (rows_B, "B", "A")):
+        if rows:
+            strips += [_header(rows[0], here, there, end), *(_strip(row, end) for row in rows)]
+    height = sum(strip.height for strip in strips) + _MARGIN
+    page = Image.new("RGB", (WIDTH, height), _PAPER)
+    top = 0
+    for strip in strips:
+        page.paste(strip, (0, top))
+        top += strip.height
+    return page
 
 
-def _fixed(
-    settings: TrainSettings, domain: str, training: Sequence[ImageFile], prepare: Preparation
-) -> list[Image.Image]:
-    place = domain_place(settings, "test", domain)
-    files = (domain_files(settings, place).files if place else []) or list(training)
-    images: list[Image.Image] = []
-    # Spread over the folder: neighbours by name are often of one scene.
-    for index in np.linspace(0, len(files) - 1, min(COUNT, len(files))).round().astype(int):
-        try:
-            images.append(_middle(prepare.resize(read_image(files[index]))))
-        except UnreadableImage:
-            continue
-    return images
+def cycle_error(row: Row) -> np.ndarray:
+    """H x W: the mean of |rec - real| over the channels, in levels of 255."""
+    rec, real = equally_large(row.rec, row.real)
+    error: np.ndarray = np.abs(rec - real).mean(axis=2)
+    return error
 
 
-def _middle(image: Image.Image) -> Image.Image:
-    width, height = min(image.width, LARGEST), min(image.height, LARGEST)
+def heat(error: np.ndarray, end: float) -> Image.Image:
+    """In colours from black over red to light yellow, which stands for `end` and all above it."""
+    place = np.clip(error / end, 0, 1) * (len(_MAGMA) - 1)
+    before = np.minimum(place.astype(int), len(_MAGMA) - 2)
+    share = (place - before)[..., None]
+    colours = _MAGMA[before] * (1 - share) + _MAGMA[before + 1] * share
+    return Image.fromarray(colours.round().astype(np.uint8))
+
+
+def worst_window(error: np.ndarray, side: int) -> Box:
+    """Where a square of `side` pixels holds the largest error: left, top, right, bottom. No side of
+    the map may be smaller; of equal places, the one nearest to the middle.
+    """
+    total = np.pad(error.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    sums = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+    rows, columns = (np.arange(count) - (count - 1) / 2 for count in sums.shape)
+    distance = np.hypot(rows[:, None], columns[None])
+    ties = sums >= sums.max() - 1e-6 * side * side
+    top, left = np.unravel_index(np.where(ties, distance, np.inf).argmin(), sums.shape)
+    return int(left), int(top), int(left) + side, int(top) + side
+
+
+def levels(image: Image.Image) -> np.ndarray:
+    """H x W x 3 float32, 0 to 255."""
+    return np.asarray(image, dtype=np.float32)
+
+
+def equally_large(image: Image.Image, other: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    """Both as levels, the larger reduced to the size of the smaller by bicubic interpolation."""
+    size = min(image.width, other.width), min(image.height, other.height)
+    return levels(_resized(image, size)), levels(_resized(other, size))
+
+
+def middle(image: Image.Image, side: int) -> Image.Image:
+    """Cut to at most `side` x `side`, round its middle."""
+    width, height = min(image.width, side), min(image.height, side)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
 
 
-def _fit(image: Image.Image) -> Image.Image:
-    scale = (CELL - 4) / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.LANCZOS)
+def _end(errors: Sequence[np.ndarray]) -> int:
+    most = max((float(np.quantile(error, 0.95)) for error in errors), default=0.0)
+    return next((end for end in _ENDS if most <= end), _ENDS[-1])
+
+
+def _strip(row: Row, end: float) -> Image.Image:
+    """A row; its name is beneath the zooms."""
+    images = [row.real, row.fake, row.rec]
+    size = max(image.width for image in images), max(image.height for image in images)
+    images = [_resized(image, size) for image in images]
+    error = cycle_error(row)
+    # Every pixel of the window is as many pixels of the zoom, where the zoom has so many.
+    pixels = max(1, round(4 * ZOOM / min(size)))
+    side = min(max(1, ZOOM // pixels), *size)
+    spread = np.asarray(Image.fromarray(error).resize(size, Image.Resampling.NEAREST))
+    window = worst_window(spread, side)
+    zooms = [i.crop(window).resize((ZOOM, ZOOM), Image.Resampling.NEAREST) for i in images]
+
+    fitted = _fitted(size)
+    shown = [_shown(image, fitted) for image in images]
+    coloured = heat(np.asarray(_shown(Image.fromarray(error), fitted)), end)
+    framed = [_framed(image, window, fitted[0] / size[0]) for image in (*shown, coloured)]
+    height = max(fitted[1], ZOOM + _CAPTION)
+    strip = Image.new("RGB", (WIDTH, height + _GAP), _PAPER)
+    for left, cell in zip(_lefts(), (*framed, *zooms), strict=True):
+        strip.paste(cell, (left, 0))
+    pen, corner = ImageDraw.Draw(strip), (_lefts()[4], ZOOM + 6)
+    text = f"{_short(row.name)}\ncycle error {error.mean():.1f} levels of 255"
+    pen.text(corner, text, fill=_FAINT, font=_font(12), spacing=3)
+    return strip
+
+
+def _header(row: Row, here: str, there: str, end: float) -> Image.Image:
+    strip = Image.new("RGB", (WIDTH, _MARGIN + _TITLE + _HEADER), _PAPER)
+    pen = ImageDraw.Draw(strip)
+    pen.text((_MARGIN, _MARGIN), f"{here} to {there}, and back", fill=_INK, font=_font(19))
+    names = [f"real_{here}", f"fake_{there}", f"rec_{here}"]
+    widths = [image.width for image in (row.real, row.fake, row.rec)]
+    enlarged = [max(widths) // width for width in widths]
+    titles = [
+        f"{name} (bicubic x{by})" if by > 1 else name
+        for name, by in zip(names, enlarged, strict=True)
+    ]
+    top = _MARGIN + _TITLE
+    for left, title in zip(_lefts(), (*titles, "cycle error", *names), strict=True):
+        pen.text((left, top), title, fill=_INK, font=_font(13))
+    left = _lefts()[3] + CELL
+    bar = heat(np.tile(np.linspace(0, 1, 60), (10, 1)), 1)
+    pen.text((left, top + 1), f"{end}", fill=_FAINT, font=_font(12), anchor="ra")
+    strip.paste(bar, (left - 26 - bar.width, top + 3))
+    pen.text((left - 30 - bar.width, top + 1), "0", fill=_FAINT, font=_font(12), anchor="ra")
+    return strip
+
+
+def _lefts() -> list[int]:
+    widths = [CELL] * 4 + [ZOOM] * 3
+    return [_MARGIN + sum(widths[:index]) + index * _GAP for index in range(len(widths))]
+
+
+def _fitted(size: tuple[int, int]) -> tuple[int, int]:
+    scale = CELL / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _shown(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def _framed(image: Image.Image, window: Box, scale: float) -> Image.Image:
+    """White within black: one of the two is seen on any image."""
+    left, top, right, bottom = (round(side * scale) for side in window)
+    right, bottom = max(right, left + 2), max(bottom, top + 2)
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((left - 1, top - 1, right, bottom), outline="black")
+    pen.rectangle((left, top, right - 1, bottom - 1), outline="white")
+    return image
+
+
+def _short(name: str, most: int = 60) -> str:
+    path = PurePath(name)
+    return name if len(name) <= most else f"{path.stem[: most - 4]}...{path.suffix}"
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

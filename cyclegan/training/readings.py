@@ -2,11 +2,13 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from cyclegan.training.step import GRADIENT
 
 # Steps that a GPU may be behind the program that tells it what to do.
 LAG = 2
@@ -17,16 +19,35 @@ MOST_FAULTS = 3
 # In fp16 a gradient past the range is how the scale is found; so many in a row are no search.
 LONGEST_SEARCH = 20
 
-# What `minimize` calls the length of a gradient, beside the losses.
-GRADIENTS = ("gradient_G", "gradient_D")
-
 
 @dataclass(frozen=True)
 class Reading:
-    """The losses of a step, and the lengths of its gradients."""
+    """The losses of a step, and the lengths of its gradients; by domain, the places of its images
+    and the cycle error of each.
+    """
 
     step: int
     values: dict[str, float]
+    errors: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What is under way."""
+
+    step: int
+    names: tuple[str, ...]
+    places: dict[str, tuple[int, ...]]
+    row: Tensor
+    arrived: torch.Event | None
+
+    def read(self) -> Reading:
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        numbers = iter(self.row.tolist())
+        values = {name: next(numbers) for name in self.names}
+        errors = {d: [(place, next(numbers)) for place in of] for d, of in self.places.items()}
+        return Reading(self.step, values, errors)
 
 
 class Readings:
@@ -34,28 +55,34 @@ class Readings:
 
     def __init__(self, device: torch.device) -> None:
         self.lag = LAG if device.type == "cuda" else 0
-        self.under_way: deque[tuple[int, tuple[str, ...], Tensor, torch.Event | None]] = deque()
+        self.under_way: deque[_Sent] = deque()
 
-    def put(self, step: int, values: Mapping[str, Tensor]) -> Iterator[Reading]:
-        """A step's values on the device; gives the readings that have come by now."""
-        if values:
-            self.under_way.append((step, tuple(values), *_sent(torch.stack(list(values.values())))))
+    def put(
+        self,
+        step: int,
+        values: Mapping[str, Tensor],
+        errors: Mapping[str, tuple[Sequence[int], Tensor]] | None = None,
+    ) -> Iterator[Reading]:
+        """A step's values on the device, and by domain its images' places and errors, of shape
+        (N,); gives the readings that have come by now.
+        """
+        errors = errors or {}
+        numbers = [value.reshape(1) for value in values.values()]
+        numbers += [each for _, each in errors.values()]
+        if numbers:
+            places = {domain: tuple(of) for domain, (of, _) in errors.items()}
+            sent = _sent(torch.cat(numbers))
+            self.under_way.append(_Sent(step, tuple(values), places, *sent))
         while len(self.under_way) > self.lag:
-            yield self._next()
+            yield self.under_way.popleft().read()
 
     def rest(self) -> Iterator[Reading]:
         """Waits for all that is still under way."""
         while self.under_way:
-            yield self._next()
+            yield self.under_way.popleft().read()
 
     def forget(self) -> None:
         self.under_way.clear()
-
-    def _next(self) -> Reading:
-        step, names, row, arrived = self.under_way.popleft()
-        if arrived is not None:
-            arrived.synchronize()
-        return Reading(step, dict(zip(names, row.tolist(), strict=True)))
 
 
 class Guard:
@@ -77,13 +104,15 @@ class Guard:
         if not names:
             self.forget()
             return False
-        searches = not self.alone or all(name in GRADIENTS for name in names)
+        searches = not self.alone or all(name.startswith(GRADIENT) for name in names)
         if self.fp16 and searches and self.searching < LONGEST_SEARCH:
             self.searching += 1
             return False
         self.in_a_row += 1
+        # With a loss its gradients go as a matter of course.
+        told = [name for name in names if not name.startswith(GRADIENT)] or names
         self.say(
-            f"warning: step {reading.step}: {', '.join(names)}: not a finite number; "
+            f"warning: step {reading.step}: {', '.join(told)}: not a finite number; "
             "its weights are left as they were"
         )
         return self.in_a_row >= MOST_FAULTS

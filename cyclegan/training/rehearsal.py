@@ -28,7 +28,7 @@ def rehearse(stepper: Stepper, settings: TrainSettings) -> None:
     with _undone(stepper, device):
         images = _Images(settings, device)
         _networks(stepper, settings, images)
-        for name, slot in stepper.slots.items():
+        for name, slot in stepper.objective.slots.items():
             for part in slot.losses:
                 if not is_ours(part.loss):
                     for method, arguments in _calls(stepper, name, images):
@@ -55,7 +55,7 @@ class _Images:
 def _calls(stepper: Stepper, name: str, images: _Images) -> Iterator[tuple[str, Arguments]]:
     """How the step calls the losses of a slot."""
     domain = name[-1]
-    judge = stepper.judges.get(f"D_{domain}")
+    judge = stepper.objective.judges.get(f"D_{domain}")
     other = "A" if domain == "B" else "B"
     if name in PAIRS:
         target = PAIRS[name][1][-1]
@@ -107,7 +107,7 @@ def _networks(stepper: Stepper, settings: TrainSettings, images: _Images) -> Non
                     f"--{settings.generator_option(name)}: {type(network).__name__} makes no "
                     f"images of {side}x{side} px of crops of {images.sides[there]} px"
                 )
-    for name, judge in stepper.judges.items():
+    for name, judge in stepper.objective.judges.items():
         discriminator = stepper.model.discriminators[name]
         if not is_ours(discriminator):
             _try(discriminator, images.real(name[-1]), option="discriminator")

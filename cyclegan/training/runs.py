@@ -1,15 +1,17 @@
 """A run's folder: claimed by one process, and never written over by another run."""
 
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from cyclegan import presets
-from cyclegan.checkpoint import write_atomically
 from cyclegan.errors import UserError
+from cyclegan.monitor.record import LOCK_FILE, Ending, Record, now, versions, write_record
+from cyclegan.run_files import write_atomically
 from cyclegan.settings import TrainSettings
-
-LOCK_FILE = ".lock"
 
 
 class RunFolder:
@@ -22,6 +24,7 @@ class RunFolder:
     def __init__(self, settings: TrainSettings) -> None:
         self.path = settings.run_dir
         self.moved_to: Path | None = None
+        self.record: Record | None = None
         try:
             self._prepare(settings)
         except OSError as error:
@@ -29,6 +32,25 @@ class RunFolder:
                 f"{self.path} cannot be written ({error.strerror or error}): free space or change "
                 "its permissions, or give another --checkpoints_dir; nothing saved there is lost"
             ) from None
+
+    def begin(self, *, step: int, total_steps: int, data: Sequence[str], device: str) -> None:
+        """Writes down what was typed, and on what it runs."""
+        self.record = Record(
+            command=("python", *sys.argv),
+            started=now(),
+            step=step,
+            total_steps=total_steps,
+            data=tuple(data),
+            device=device,
+            versions=versions(),
+        )
+        write_record(self.path, self.record)
+
+    def end(self, state: Ending, *, step: int, why: str = "") -> None:
+        """Writes down how it ended, where the disk still takes that."""
+        if self.record is not None:
+            with suppress(OSError):
+                write_record(self.path, self.record.at_end(state, step=step, why=why))
 
     def release(self) -> None:
         self._lock.release()
@@ -48,7 +70,8 @@ class RunFolder:
     def _claim(self) -> FileLock:
         lock = FileLock(self.path / LOCK_FILE)
         try:
-            lock.acquire(timeout=0)
+            # Whoever lists the runs looks at the lock for a moment.
+            lock.acquire(timeout=0.2)
         except Timeout:
             raise UserError(
                 f"{self.path} is being trained by another process: give this run another --name"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cyclegan import checkpoint
+from cyclegan import checkpoint, run_files
 from cyclegan.command_line import run_settings
 from cyclegan.data.augment import Preparation
 from cyclegan.data.folders import Domain, check_domains
@@ -17,15 +17,16 @@ from cyclegan.data.unpaired import UnpairedImages
 from cyclegan.errors import UserError
 from cyclegan.evaluation.compare import can_compare
 from cyclegan.hardware import resolve_device
-from cyclegan.monitor.build import check_display
+from cyclegan.monitor.build import check_monitors
 from cyclegan.networks.running import Speed
 from cyclegan.settings import TrainSettings
 from cyclegan.training import resume
+from cyclegan.training.lessons import Lessons
 from cyclegan.training.memory import check_memory, largest_images, with_batch_size
 from cyclegan.training.model import build_model, check_sizes, unit
 from cyclegan.training.optim import Averaged
 from cyclegan.training.parallel import World
-from cyclegan.training.previews import Previews
+from cyclegan.training.probe import Probe
 from cyclegan.training.rehearsal import rehearse
 from cyclegan.training.schedule import Schedule
 from cyclegan.training.speed import plan, prepare_torch
@@ -48,7 +49,7 @@ class Run:
     positions: Positions
     speed: Speed
     state: RunState
-    previews: Previews
+    probe: Probe
     # Of the settings, those that a run goes on with another value of.
     changes: list[str]
 
@@ -61,7 +62,7 @@ def set_up(settings: TrainSettings, *, say: Say) -> Run:
     # Saved settings may be somebody else's; what is typed or in a preset is the user's own.
     trusted = settings.trust_imports or not settings.continue_train
     settings = _restarted(settings, world)
-    check_display(settings)
+    check_monitors(settings, trusted=trusted)
     changes, saved = _saved(settings, world, say)
 
     domains = check_domains(settings)
@@ -83,7 +84,7 @@ def set_up(settings: TrainSettings, *, say: Say) -> Run:
     check_memory(settings, device, sizes, **common)
     stepper = Stepper(model, settings, speed=speed, say=say, **common)
     averaged = Averaged(model.generators, decay=settings.ema)
-    state = RunState(stepper, averaged, schedule, world=world)
+    state = RunState(stepper, averaged, schedule, lessons=Lessons(files), world=world)
     if saved is not None:
         state.restore(saved)
         _begin_anew(state.progress, changes)
@@ -101,8 +102,8 @@ def set_up(settings: TrainSettings, *, say: Say) -> Run:
         rank=world.rank,
         world=world.size,
     )
-    previews = Previews(settings, *files, prepare)
-    return Run(settings, world, device, domains, images, positions, speed, state, previews, changes)
+    probe = Probe(settings, *files, prepare)
+    return Run(settings, world, device, domains, images, positions, speed, state, probe, changes)
 
 
 def _preparations(settings: TrainSettings, sides: int = 4) -> Preparations:
@@ -112,7 +113,7 @@ def _preparations(settings: TrainSettings, sides: int = 4) -> Preparations:
 
 def _restarted(settings: TrainSettings, world: World) -> TrainSettings:
     """Where a process has failed, torchrun begins anew with the words of the first time."""
-    if not world.restarts or not world.spread(bool(checkpoint.find_states(settings.run_dir))):
+    if not world.restarts or not world.spread(bool(run_files.find_states(settings.run_dir))):
         return settings
     return settings.model_copy(update={"continue_train": True})
 

@@ -12,9 +12,9 @@ from cyclegan.networks.build import GENERATOR_NAMES
 from cyclegan.networks.running import HALVES, Running, Speed
 from cyclegan.settings import TrainSettings
 from cyclegan.training.deterministic import compute_deterministically
+from cyclegan.training.objective import Losses
 from cyclegan.training.optim import can_be_recorded
 from cyclegan.training.slots import TABLES
-from cyclegan.training.step import Losses
 
 # Compiling costs about a minute. It saves some milliseconds a step on a GPU, and a sixth of a
 # step's second or so on a CPU with bf16: a run of fewer steps than these does not earn it back.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.errors import UserError
+from cyclegan.training.lessons import Lessons
 from cyclegan.training.meter import Meter
 from cyclegan.training.optim import Averaged
 from cyclegan.training.parallel import ALONE, World
@@ -44,6 +45,7 @@ class RunState:
     progress: Progress = field(default_factory=Progress)
     meter: Meter = field(default_factory=Meter)
     history: list[Point] = field(default_factory=list)
+    lessons: Lessons = field(default_factory=lambda: Lessons(((), ())))
     world: World = ALONE
 
     @property
@@ -72,7 +74,11 @@ class RunState:
             "history": list(self.history),
             # What each process has of its own, in the order of ranks.
             "ranks": self.world.gather(
-                {"pools": self._pools(), "random": random_states(self.device)}
+                {
+                    "pools": self._pools(),
+                    "random": random_states(self.device),
+                    "lessons": self.lessons.state_dict(),
+                }
             ),
         }
 
@@ -101,6 +107,7 @@ class RunState:
             self.meter.load_state_dict(state["meter"])
             self.history = [(int(step), dict(values)) for step, values in state["history"]]
             self._restore_own(state["ranks"])
+            self.lessons.load(rank["lessons"] for rank in state["ranks"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             first = " ".join(str(error).split())[:200]
             raise UserError(

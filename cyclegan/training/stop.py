@@ -39,6 +39,10 @@ class StopRequest:
         """The exit status that shells expect."""
         return TIME_IS_UP if self.signal is None else 128 + self.signal
 
+    @property
+    def why(self) -> str:
+        return "out of time" if self.signal is None else signal.Signals(self.signal).name
+
     def __enter__(self) -> "StopRequest":
         # Python allows signal handlers in the main thread alone; elsewhere there is no Ctrl-C.
         if threading.current_thread() is threading.main_thread():

@@ -1,5 +1,6 @@
 """The run: from settings to a trained, saved and measured pair of generators."""
 
+import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from typing import Any
@@ -9,33 +10,28 @@ import torch
 from cyclegan import checkpoint
 from cyclegan.data.decoded import decode_once
 from cyclegan.data.stream import Batch, stream
-from cyclegan.errors import UserError
+from cyclegan.errors import UserError, explain
 from cyclegan.monitor import Monitors
 from cyclegan.monitor.build import build_monitors
 from cyclegan.monitor.console import Console
-from cyclegan.monitor.files import write_metrics
+from cyclegan.monitor.controls import FILES, INTERVAL, Controls, Wish
+from cyclegan.monitor.metrics import write_metrics
+from cyclegan.monitor.record import Ending
 from cyclegan.option_types import seconds
 from cyclegan.settings import TrainSettings
 from cyclegan.training import messages
+from cyclegan.training.agenda import Agenda, Due, asked
+from cyclegan.training.learner import GoBack, Learner
 from cyclegan.training.meter import broken_networks, is_sound
-from cyclegan.training.optim import scale_learning_rate
-from cyclegan.training.outputs import EARLY_REPORTS, Outputs
-from cyclegan.training.readings import Guard, Reading, Readings
+from cyclegan.training.outputs import Outputs
 from cyclegan.training.runs import RunFolder
 from cyclegan.training.saves import BEST, LATEST, Saves
 from cyclegan.training.setup import set_up
-from cyclegan.training.speed import compiled_step
-from cyclegan.training.state import copied, random_states, restore_random
-from cyclegan.training.step import Losses
 from cyclegan.training.stop import StopRequest, TimeLimit
 
 # What is left of the learning rate each time that a run goes back, and how often it does.
 SLOWER = 0.5
 MOST_TIMES_BACK = 3
-
-
-class GoBack(UserError):
-    """The run is to go on from what was saved; where it cannot, this is why it ends."""
 
 
 class Trainer:
@@ -49,30 +45,35 @@ class Trainer:
         self.run = run = set_up(settings, say=self._say)
         self.settings, self.world, self.state = run.settings, run.world, run.state
         self.stepper, self.schedule = run.state.stepper, run.state.schedule
-        self.readings = Readings(run.device)
-        fp16 = run.speed.precision == "fp16"
-        self.guard = Guard(fp16=fp16, alone=self.world.size == 1, say=self._say)
-        self.compiled = False
-        # Within a step, the random states before it.
-        self.drawn: dict[str, Any] | None = None
+        self.learner = Learner(run, say=self._say)
+        self.agenda = Agenda(self.settings, self.schedule, epoch_length=run.images.epoch_length)
+        self.controls = Controls(self.settings.run_dir)
+        self.last_epoch = False
 
     def fit(self) -> int:
         """Trains to the end, or until it is stopped; gives the program's exit status."""
-        folder = RunFolder(self.settings) if self.world.leads else None
+        self.folder = folder = RunFolder(self.settings) if self.world.leads else None
         self.console = console = Console(
             total_steps=self.schedule.total_steps,
             steps_per_epoch=self.schedule.steps_per_epoch,
             first_step=self.state.progress.step,
-            quiet=not self.world.leads,
+            quiet=self.settings.quiet,
+            silent=not self.world.leads,
         )
         self.saves = Saves(self.settings, step=self.state.progress.step, say=self._say)
+        self.controls.clear()
         self._introduce(folder)
         self._decode()
         # The loader's processes are forked before any thread of ours runs.
         batches = self._batches()
         monitors = Monitors()
         if self.world.leads:
-            monitors = build_monitors(self.settings, self.settings.run_dir, console)
+            monitors = build_monitors(
+                self.settings,
+                console,
+                first_step=self.state.progress.step,
+                trusted=self.settings.trust_imports or not self.settings.continue_train,
+            )
         self.outputs = Outputs(self.run, monitors, say=self._say)
         try:
             with StopRequest() as stop:
@@ -82,7 +83,9 @@ class Trainer:
                 self.world.leave()
                 return status
         except Exception as error:
-            raise self._rescued(error) from error
+            rescued = self._rescued(error)
+            self._record("failed", explain(rescued))
+            raise rescued from error
         finally:
             monitors.close()
             if folder is not None:
@@ -92,7 +95,7 @@ class Trainer:
         """To the last step, or to the stop; with as many returns to what was saved as are due."""
         progress = self.state.progress
         if progress.step == 0:
-            self.outputs.preview()
+            self.outputs.first_preview()
             self._save([LATEST])
         if progress.step >= self.schedule.total_steps:
             self._say(
@@ -111,80 +114,60 @@ class Trainer:
         self.outputs.begin()
         assert self.console is not None
         for batch in self.console.track(batches, step=self.state.progress.step):
-            self._learn(batch)
-            self._after_step()
-            over = bool(stop) or self.limit.is_near(saving=self.saves.seconds)
-            if self.world.any_asked(over):
+            self.outputs.batch_arrived(batch)
+            watched = self.agenda.looks_after(self.state.progress.step + 1)
+            self.learner.learn(batch, watched=watched)
+            wishes = self._wishes(stop)
+            self._after_step(wishes)
+            if wishes & Wish.PAUSE:
+                wishes = self._pause(stop)
+            self.last_epoch = self.last_epoch or bool(wishes & Wish.STOP)
+            ends = self.last_epoch and self.agenda.ends_epoch(self.state.progress.position)
+            if ends or wishes & Wish.STOP_NOW:
                 return
 
-    def _learn(self, batch: Batch) -> None:
-        progress = self.state.progress
-        self.outputs.batch_arrived(batch)
-        factor = self.schedule.factor(step=progress.step, position=progress.position)
-        for optimizer in (self.stepper.optimizer_G, self.stepper.optimizer_D):
-            scale_learning_rate(optimizer, progress.rate * factor)
-        count = self.run.positions.count(progress.position)
-        whole = count == self.settings.images_per_step
-        shares = None if whole else self.run.positions.shares(progress.position)
-        clock = self.schedule.clock(progress.step)
-        self.drawn = random_states(self.run.device)
-        losses = self._step(batch.real_A, batch.real_B, clock, shares)
-        self._count(count)
-        self._look(self.readings.put(progress.step, losses))
+    def _wishes(self, stop: StopRequest) -> Wish:
+        """What is asked of the run, of whichever of its processes."""
+        wishes = self.controls.wishes() if self.world.leads else Wish.NONE
+        if stop or self.limit.is_near(saving=self.saves.seconds):
+            wishes |= Wish.STOP_NOW
+        wishes = Wish(self.world.asked(wishes))
+        if wishes & Wish.STOP:
+            self._say(f"stopping after this epoch, as asked at step {self.state.progress.step}")
+        return wishes
 
-    def _count(self, images: int) -> None:
-        self.state.averaged.update()
-        self.state.progress.step += 1
-        self.state.progress.position += images
-        self.drawn = None
-
-    def _step(self, *batch: Any) -> Losses:
-        if self.run.speed.compile == "off" or self.compiled:
-            return self.stepper.step(*batch)
-        self.compiled = True
-        before = copied(self.state.capture())
-        return compiled_step(
-            lambda: self.stepper.step(*batch),
-            undo=lambda: self.state.restore(before),
-            networks=self.stepper.model.running.values(),
-            say=self._say,
+    def _pause(self, stop: StopRequest) -> Wish:
+        """Until nobody wants it any more, or somebody wants to stop."""
+        where = self.settings.run_dir / FILES[Wish.PAUSE]
+        self._say(
+            f"paused at step {self.state.progress.step}: go on by the page, or delete {where}"
         )
+        began, wishes, all_wishes = time.monotonic(), Wish.PAUSE, Wish.NONE
+        while wishes & Wish.PAUSE and not wishes & Wish.STOP_NOW:
+            time.sleep(INTERVAL)
+            wishes = self._wishes(stop)
+            all_wishes |= wishes
+            self._do(asked(Due(), wishes))
+        self._say("going on" if not wishes & Wish.STOP_NOW else "stopping in the pause")
+        self.outputs.begin()
+        assert self.console is not None
+        self.console.skip(time.monotonic() - began)
+        return all_wishes
 
-    def _look(self, readings: Iterable[Reading]) -> None:
-        for reading in readings:
-            self.state.meter.update(reading.values)
-            if self.guard.look(reading):
-                raise GoBack("losses are not finite: lower --lr, look for flat images")
-
-    def _after_step(self) -> None:
-        progress, settings = self.state.progress, self.settings
-        step = progress.step
-        last = step == self.schedule.total_steps
-        due = bool(self.schedule.evaluate_every) and step % self.schedule.evaluate_every == 0
-        names: list[str | int] = []
-        if due and not last:
-            measured, is_best = self.outputs.measure()
-            names += [BEST] if is_best else []
-            self._report(measured)
-        elif last or step % settings.print_every == 0 or step in EARLY_REPORTS:
-            self._report({})
-        if last or step % settings.preview_every == 0:
-            self.outputs.preview()
-        epoch, place = divmod(progress.position, self.run.images.epoch_length)
-        if place == 0 and epoch % settings.save_epoch_every == 0:
-            names += [epoch, LATEST]
-        elif last or step % settings.save_every == 0:
-            names.append(LATEST)
-        if names:
-            self._save(names)
+    def _after_step(self, wishes: Wish) -> None:
+        progress = self.state.progress
+        self._do(asked(self.agenda.after(progress.step, progress.position), wishes))
         self.outputs.step_done()
 
-    def _report(self, measured: dict[str, float]) -> None:
-        self._look(self.readings.rest())
-        self.outputs.report(measured)
+    def _do(self, due: Due) -> None:
+        if due.report:
+            self.learner.catch_up()
+        is_best = self.outputs.tell(due, moved=self.learner.moved)
+        if names := [*([BEST] if is_best else []), *due.names]:
+            self._save(names)
 
     def _save(self, names: list[str | int]) -> None:
-        self._look(self.readings.rest())
+        self.learner.catch_up()
         if broken := broken_networks(self.stepper.model):
             where = f"{', '.join(broken)} not finite at step {self.state.progress.step}"
             self._say(f"warning: {where}")
@@ -208,8 +191,7 @@ class Trainer:
         progress.times_back, progress.rate = times_back, SLOWER**times_back
         if self.world.leads:
             checkpoint.set_aside(self.settings.run_dir, after=progress.step)
-        self.readings.forget()
-        self.guard.forget()
+        self.learner.forget()
         how = f"{progress.rate:g} of the learning rate ({times_back} of at most"
         self._say(f"going back to step {progress.step} with {how} {MOST_TIMES_BACK} times)")
 
@@ -222,23 +204,22 @@ class Trainer:
         """Saves what a stop has cut short, or finishes; gives the exit status."""
         if self.state.progress.step >= self.schedule.total_steps:
             self.saves.check()
+            self._record("finished")
             if self.world.leads:
                 self.outputs.finish()
             return 0
         self._save([LATEST])
         self.saves.check()
         command = messages.command_to_continue(self.settings, processes=self.world.size)
-        why = "stopped" if stop else "out of time: stopped"
+        asked_to = self.last_epoch and not stop
+        why = "stopped" if stop or asked_to else "out of time: stopped"
         self._say(f"{why} and saved at step {self.state.progress.step}; go on with: {command}")
-        return stop.status
+        self._record("stopped", "as asked" if asked_to else stop.why)
+        return 0 if asked_to else stop.status
 
     def _rescued(self, error: Exception) -> Exception:
         """The error, after all that can still be saved has been."""
-        if self.stepper.is_halfway:
-            # A step without the discriminators' update: the generators' is not made twice.
-            self._count(self.run.positions.count(self.state.progress.position))
-        elif self.drawn is not None:
-            restore_random(self.drawn, self.run.device)
+        self.learner.settle()
         step = self.state.progress.step
         # To save takes all processes, of which others may still be in their step.
         if self.world.size == 1 and step > self.saves.step and is_sound(self.stepper.model):
@@ -252,11 +233,20 @@ class Trainer:
             "--checkpoint_activations, with --continue_train"
         )
 
+    def _record(self, state: Ending, why: str = "") -> None:
+        if self.folder is not None:
+            self.folder.end(state, step=self.state.progress.step, why=why)
+
     def _say(self, line: str) -> None:
         if self.console is None:
             self.said.append(line)
         elif self.world.leads:
             self.console.say(line)
+
+    def _remark(self, line: str) -> None:
+        """What --quiet leaves out, but for warnings."""
+        if not self.settings.quiet or "warning" in line:
+            self._say(line)
 
     def _decode(self) -> None:
         settings = self.settings
@@ -279,14 +269,18 @@ class Trainer:
 
     def _introduce(self, folder: RunFolder | None) -> None:
         settings, progress, say = self.settings, self.state.progress, self._say
-        for line in (*messages.introduction(self.run), *self.said):
-            say(line)
-        if folder is not None and folder.moved_to is not None:
-            say(f"the earlier run of this name is now {folder.moved_to}")
+        *data, device = messages.introduction(self.run)
+        for line in (*data, device, *self.said):
+            self._remark(line)
+        if folder is not None:
+            steps = {"step": progress.step, "total_steps": self.schedule.total_steps}
+            folder.begin(**steps, data=data, device=device)
+            if folder.moved_to is not None:
+                say(f"the earlier run of this name is now {folder.moved_to}")
         if not settings.continue_train:
-            say(f"{settings.run_dir}: {self.schedule.total_steps} steps")
+            self._remark(f"{settings.run_dir}: {self.schedule.total_steps} steps")
             return
-        say(f"{settings.run_dir}: going on after step {progress.step}")
+        self._remark(f"{settings.run_dir}: going on after step {progress.step}")
         for change in self.run.changes:
             say(f"  changed: {change}")
         if folder is not None:

@@ -1,0 +1,80 @@
+"""The run for TensorBoard: tensorboard --logdir checkpoints."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cyclegan.monitor import Exhibit, HardImages, Health, Histogram, Histograms, Preview
+
+
+class TensorBoard:
+    """Writes events to <run_dir>/tensorboard, from a thread of the writer's own."""
+
+    def __init__(self, run_dir: Path, *, first_step: int = 0) -> None:
+        self.folder = run_dir / "tensorboard"
+        self.step = first_step
+        self.writer = self._writer(first_step)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        if step < self.step:
+            # The run went back: what was told of later steps is to be forgotten.
+            self.writer.close()
+            self.writer = self._writer(step)
+        self.step = step
+        for name, value in values.items():
+            if math.isfinite(value):
+                self.writer.add_scalar(f"{name.split('_')[0]}/{name}", value, step)
+
+    def show(self, step: int, exhibit: Exhibit) -> None:
+        writer = self.writer
+        if isinstance(exhibit, Preview):
+            picture = np.asarray(exhibit.image.convert("RGB"))
+            writer.add_image("preview", picture, step, dataformats="HWC")
+        elif isinstance(exhibit, Health):
+            writer.add_text("health", _listed(exhibit), step)
+        elif isinstance(exhibit, Histograms):
+            for name, histogram in exhibit.of.items():
+                self._histogram(name, histogram, step)
+        elif isinstance(exhibit, HardImages):
+            for domain, histogram in exhibit.spread.items():
+                self._histogram(f"cycle_error/{domain}", histogram, step)
+            for domain, images in exhibit.worst.items():
+                rows = [f"| {image.file} | {image.error:.1f} |" for image in images]
+                table = "\n".join(["| image | cycle error |", "|---|---|", *rows])
+                writer.add_text(f"hard_images/{domain}", table, step)
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def _writer(self, first_step: int) -> Any:
+        # Its package is an extra, and takes a second to load.
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self.folder, purge_step=first_step or None)  # type: ignore[no-untyped-call]
+
+    def _histogram(self, name: str, histogram: Histogram, step: int) -> None:
+        counts = np.array(histogram.counts, dtype=np.float64)
+        edges = np.linspace(histogram.low, histogram.high, len(counts) + 1)
+        middles = (edges[1:] + edges[:-1]) / 2
+        self.writer.add_histogram_raw(
+            name,
+            min=histogram.low,
+            max=histogram.high,
+            num=int(counts.sum()),
+            sum=float(counts @ middles),
+            sum_squares=float(counts @ middles**2),
+            bucket_limits=edges[1:].tolist(),
+            bucket_counts=counts.tolist(),
+            global_step=step,
+        )
+
+
+def _listed(health: Health) -> str:
+    alarms = [
+        f"- **{alarm.name}** ({alarm.where}): {alarm.saw}. {alarm.means} Try: {alarm.remedy}"
+        for alarm in health.alarms
+    ]
+    return "\n".join([*alarms, *(f"- {line}" for line in health.lines)])

@@ -1,0 +1,169 @@
+"""What a run's live page shows of the past, bounded however long the run: curves and previews."""
+
+import bisect
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from cyclegan.data.images import UnreadableImage, read_image
+from cyclegan.monitor.pictures import jpeg
+
+# Odd, so that dropping every second point keeps the first and the newest.
+MAX_POINTS = 501
+MAX_FRAMES = 40
+# Wider than the page shows it, for a look from nearby; on its way it is a third larger.
+FRAME_WIDTH, FRAME_BYTES = 1400, 200_000
+
+
+class Drawn(NamedTuple):
+    """A curve as it is now; the number of its changes tells it from what was drawn before."""
+
+    steps: list[int]
+    values: list[float]
+    changes: int = 0
+
+
+class Curve:
+    """Points at rising steps; each time there are MAX_POINTS of them, every second one goes."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.values: list[float] = []
+        self.changes = 0
+        self._stride = 1
+        self._seen = 0
+        self._passing = False
+
+    def add(self, step: int, value: float) -> None:
+        if self._passing:
+            self._pop()
+        self.forget(step)
+        self.steps.append(step)
+        self.values.append(float(f"{value:.5g}"))
+        # A point off the stride stays only while it is the newest.
+        self._passing = self._seen % self._stride != 0
+        self._seen += 1
+        self.changes += 1
+        if len(self.steps) == MAX_POINTS and not self._passing:
+            del self.steps[1::2], self.values[1::2]
+            self._stride *= 2
+
+    def forget(self, step: int) -> None:
+        """Drops the points at that step and later ones."""
+        while self.steps and self.steps[-1] >= step:
+            self._pop()
+
+    def copy(self) -> Drawn:
+        return Drawn(self.steps.copy(), self.values.copy(), self.changes)
+
+    def _pop(self) -> None:
+        self.steps.pop()
+        self.values.pop()
+        self.changes += 1
+        self._passing = False
+
+
+class Curves:
+    """All curves of a run, by name."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Curve] = {}
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            if math.isfinite(value):
+                self._of.setdefault(name, Curve()).add(step, value)
+
+    def forget(self, step: int) -> None:
+        for curve in self._of.values():
+            curve.forget(step)
+
+    def copy(self) -> dict[str, Drawn]:
+        return {name: curve.copy() for name, curve in self._of.items() if curve.steps}
+
+
+@dataclass(eq=False)
+class Frame:
+    """A preview: as a picture, as its file, or as the JPEG that the page gets."""
+
+    step: int
+    path: Path | None = None
+    image: Image.Image | None = None
+    data: bytes = b""
+
+    def encode(self) -> bytes:
+        """The JPEG, made once; raises UnreadableImage where the picture is gone."""
+        if not self.data:
+            image = self.image
+            if image is None:
+                if self.path is None or self.path.is_symlink():
+                    raise UnreadableImage("there is no file of it")
+                image = read_image(self.path)
+            self.data = jpeg(image, most=FRAME_BYTES, width=FRAME_WIDTH)
+            self.image = None
+        return self.data
+
+
+class Frames:
+    """Previews over a run's whole time: the first, the newest, and some between, evenly spread."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._frames: list[Frame] = []
+
+    def read(self, *, before: float) -> int:
+        """Takes up the run's files of steps before that one; gives the last step there is, or -1.
+
+        Raises OSError where the folder cannot be read.
+        """
+        found: dict[int, Path] = {}
+        if self._folder is not None and self._folder.is_dir():
+            for path in self._folder.iterdir():
+                if match := re.fullmatch(r"step_(\d{1,12})\.png", path.name):
+                    found[int(match[1])] = path
+        earlier = [Frame(step, found[step]) for step in sorted(found) if step < before]
+        self._frames = _spread(earlier, MAX_FRAMES - len(self._frames)) + self._frames
+        return self._frames[-1].step if self._frames else -1
+
+    def add(self, step: int, image: Image.Image) -> None:
+        self.forget(step)
+        # One picture at most waits in memory; those before it are found again in their files.
+        for frame in self._frames:
+            frame.image = None
+        path = None if self._folder is None else self._folder / f"step_{step:08d}.png"
+        self._frames.append(Frame(step, path, image))
+        if len(self._frames) > MAX_FRAMES:
+            # Of those between, the one that leaves the smallest gap.
+            steps = [frame.step for frame in self._frames]
+            gaps = [after - before for before, after in zip(steps, steps[2:], strict=False)]
+            del self._frames[1 + gaps.index(min(gaps))]
+
+    def forget(self, step: int) -> None:
+        """Drops the previews of that step and later ones."""
+        self._frames = [frame for frame in self._frames if frame.step < step]
+
+    def drop(self, frame: Frame) -> None:
+        """Gives up on one that cannot be read."""
+        self._frames = [other for other in self._frames if other is not frame]
+
+    def copy(self) -> list[Frame]:
+        return self._frames.copy()
+
+
+def _spread(frames: list[Frame], most: int) -> list[Frame]:
+    """At most so many: the first, the last, and those nearest to even distances in steps."""
+    if len(frames) <= max(2, most):
+        return frames
+    steps = [frame.step for frame in frames]
+    chosen = set()
+    for index in range(most):
+        wanted = steps[0] + (steps[-1] - steps[0]) * index / (most - 1)
+        right = bisect.bisect_left(steps, wanted)
+        near = (steps[place] for place in (right - 1, right) if 0 <= place < len(steps))
+        chosen.add(min(near, key=lambda step: abs(step - wanted)))
+    return [frame for frame in frames if frame.step in chosen]

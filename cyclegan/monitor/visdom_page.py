@@ -1,0 +1,100 @@
+"""The windows of a run's live page, in the order in which a reader finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from cyclegan.monitor import HardImages, Health, Histograms
+from cyclegan.monitor import visdom_text as texts
+from cyclegan.monitor import visdom_windows as windows
+from cyclegan.monitor.curves import GROUPS, group, grouped, losses
+from cyclegan.monitor.visdom_controls import Controls
+from cyclegan.monitor.visdom_drawing import Window
+from cyclegan.monitor.visdom_history import Drawn
+from cyclegan.monitor.visdom_windows import CELL, HEALTH, HEIGHT, PREVIEW, TWO_CELLS, text
+
+HARD_IMAGES = "training images learned worst"
+
+# The curves that every run has in time; others come with the first report, or are expected.
+ALWAYS = (
+    *("adversarial_A", "D_A", "cycle_A", "pairs_A", "score_real_A", "error_A", "change_A"),
+    *("correlation_A", "contrast_A", "colour_A", "gradient_G_AB", "ratio_G_AB"),
+    *("images_per_second", "data_wait", "lr"),
+)
+# Plots above the controls, which stand third in their row.
+ABOVE = 2
+
+Exhibits = Mapping[type, tuple[int, Any]]
+
+
+def page(
+    curves: Mapping[str, Drawn],
+    exhibits: Exhibits,
+    *,
+    controls: Controls | None,
+    expected: Iterable[str] = (),
+) -> Iterator[Window]:
+    """All windows; where there are pictures, the slider with them already stands in its place.
+
+    With controls it is the page of a run that goes on: curves `expected` have their windows, empty,
+    from the start. Before the first losses there are no more than come first anyway: a server
+    keeps windows in the order of their making.
+    """
+    yield Window(PREVIEW, None, partial(_notice, PREVIEW, TWO_CELLS))
+    yield _health(exhibits)
+    together = grouped(curves)
+    awaited = {group(name) for name in (*ALWAYS, *expected)} if controls else set()
+    titles = [title for title in GROUPS if title in together or title in awaited]
+    for title in titles[:ABOVE]:
+        yield _plot(title, together.get(title, []), curves)
+    if controls:
+        yield controls.window()
+        if not losses(dict.fromkeys(curves, 0.0)):
+            return
+    for title in titles[ABOVE:]:
+        yield _plot(title, together.get(title, []), curves)
+    yield from _histograms(exhibits)
+    yield from _hard_images(exhibits)
+
+
+def _plot(title: str, names: Iterable[str], curves: Mapping[str, Drawn]) -> Window:
+    chosen = {name: curves[name] for name in names}
+    if not chosen:
+        return Window(title, (), partial(windows.empty_plot, title))
+    key = tuple((name, curve.changes) for name, curve in chosen.items())
+    return Window(title, key, partial(windows.plot, title, chosen))
+
+
+def _health(exhibits: Exhibits) -> Window:
+    if Health not in exhibits:
+        return Window(HEALTH, None, partial(_notice, HEALTH, CELL))
+    step, health = exhibits[Health]
+    html = texts.health(step, health)
+    return Window(HEALTH, html, partial(text, HEALTH, html, height=2 * HEIGHT))
+
+
+def _histograms(exhibits: Exhibits) -> Iterator[Window]:
+    if Histograms in exhibits:
+        step, histograms = exhibits[Histograms]
+        for name, make in windows.histogram_plots(step, histograms):
+            yield Window(name, id(histograms), make)
+
+
+def _hard_images(exhibits: Exhibits) -> Iterator[Window]:
+    if HardImages in exhibits:
+        step, images = exhibits[HardImages]
+        bars = partial(windows.error_bars, step, images.spread)
+        yield Window(windows.SPREAD, id(images), bars)
+        yield Window(HARD_IMAGES, id(images), partial(_gallery, step, images))
+
+
+def _gallery(step: int, images: HardImages) -> windows.Message:
+    return text(HARD_IMAGES, texts.hard_images(step, images), width=TWO_CELLS, height=2 * HEIGHT)
+
+
+def _notice(win: str, width: int) -> windows.Message:
+    return text(
+        win, texts.notice(f"The first {win} will appear here."), width=width, height=2 * HEIGHT
+    )
