@@ -51,7 +51,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backg
 # Every window is there, every curve is drawn, and the newest picture is on the slider.
 COMPLETE = """count => {
   const windows = [...document.querySelectorAll('.window')];
-  const plots = [...document.querySelectorAll('.js-plotly-plot')];
+  const plots = [...document.querySelectorAll('.plotly-graph-div')];
   const picture = document.querySelector('img.content-image');
   const slider = document.querySelector('.widget input[type=range]');
   return windows.length >= count && plots.every(plot => plot.querySelector('.main-svg'))

@@ -169,7 +169,7 @@ class TrainSettings(Settings):
     )
     print_every: int = Field(100, ge=1, description="steps between reports")
     preview_every: int = Field(
-        400, ge=1, description="steps between previews, and between measurements of health"
+        1000, ge=1, description="steps between previews, and between measurements of health"
     )
     num_previews: int = Field(4, ge=1, le=16, description="images of each domain in a preview")
     histograms_every: int = Field(

@@ -30,6 +30,15 @@ def test_the_fixed_images_are_looked_at_regularly_and_at_the_end():
     assert due_steps("look") == [16, 32, 40]
 
 
+def test_a_run_that_has_just_begun_is_looked_at_early():
+    made = agenda(preview_every=1000, steps=3000)
+    looks = [step for step in range(1, 3001) if made.looks_after(step)]
+    assert looks == [100, 400, 1000, 2000, 3000]
+    made = agenda(preview_every=300, steps=700)
+    looks = [step for step in range(1, 701) if made.looks_after(step)]
+    assert looks == [100, 300, 600, 700]
+
+
 def test_without_monitors_nobody_looks():
     assert due_steps("look", monitor="none") == []
     assert due_steps("look", monitor="files") == [16, 32, 40]

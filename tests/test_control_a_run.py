@@ -42,8 +42,9 @@ def test_a_run_saves_shows_pauses_and_stops_as_asked(dataroot, tmp_path):
         until(lambda: len(list(run.glob("state_*.pt"))) > 1, process)
         assert not (run / "save").exists()
 
+        before = len(list((run / "previews").glob("step_*.png")))
         ask(run, "preview")
-        until(lambda: len(list((run / "previews").glob("step_*.png"))) > 1, process)
+        until(lambda: len(list((run / "previews").glob("step_*.png"))) > before, process)
         until((run / "hard_images.json").exists, process)
 
         ask(run, "pause")

@@ -1,12 +1,14 @@
 """Monitors besides the page and the files: TensorBoard, Weights & Biases, one of one's own."""
 
 import math
+import re
 import sys
 import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from running import ROOT
 
 from cyclegan.errors import UserError
 from cyclegan.monitor import Alarm, HardImage, HardImages, Health, Histogram, Histograms, Preview
@@ -144,6 +146,16 @@ def test_one_of_ones_own_is_told_everything(tmp_path, own):
         "scalars 2 ['cycle_A']",
         "close 3",
     ]
+
+
+def test_the_example_of_the_document_sends_mail_for_an_alarm(tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "watching.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "their_mail.py").write_text("SENT = []\nsend = lambda *m: SENT.append(m)\n" + code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    tell_all(monitors(tmp_path, "their_mail.Mail(to='a@example.org')"))
+    sent = sys.modules.pop("their_mail").SENT
+    assert sent == [("a@example.org", "step 1: collapse: diversity 0.02")]
 
 
 def test_one_that_fails_costs_a_line_and_is_told_no_more(tmp_path, own, capsys):

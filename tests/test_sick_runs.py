@@ -83,7 +83,9 @@ def crops(folder: Path, random: np.random.Generator) -> Tensor:
 
 
 def train(toy: Path, **options) -> list[tuple[int, dict[str, float]]]:
-    """The points of a run, whose networks are measured every PREVIEW_EVERY steps."""
+    """The points of a run, as its trainer makes them: means of the losses since the last point, and
+    every PREVIEW_EVERY steps what its fixed images say.
+    """
     settings = check(TrainSettings, {**SMALL, "dataroot": toy, **options})
     torch.manual_seed(0)
     model = build_model(settings)
@@ -91,14 +93,19 @@ def train(toy: Path, **options) -> list[tuple[int, dict[str, float]]]:
     probe = Probe(settings, [], [], tuple(Preparation.of(settings, domain) for domain in "AB"))
     translators = [on_cpu(network) for network in model.generators.values()]
     random = np.random.default_rng(0)
-    points = []
+    points, losses = [], []
     for step in range(STEPS + 1):
         if step:
-            losses = stepper.step(crops(toy / "trainA", random), crops(toy / "trainB", random))
-        if step % PREVIEW_EVERY == 0:
-            _, values = probe.look(*translators, dict(model.discriminators.items()))
-            told = {name: float(loss) for name, loss in losses.items()} if step else {}
-            points.append((step, {**told, **values}))
+            losses.append(
+                stepper.step(crops(toy / "trainA", random), crops(toy / "trainB", random))
+            )
+        if step == 1 or step % PREVIEW_EVERY == 0:
+            names = losses[0] if losses else {}
+            told = {name: float(np.mean([float(each[name]) for each in losses])) for name in names}
+            if step != 1:
+                told |= probe.look(*translators, dict(model.discriminators.items()))[1]
+            points.append((step, told))
+            losses = []
     return points
 
 

@@ -55,7 +55,7 @@ def test_a_run_leaves_weights_logs_previews_and_a_page(dataroot, tmp_path):
     points = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [point["step"] for point in points] == [1, 4, 6]
     losses = {f"{kind}_{d}" for kind in ("adversarial", "cycle", "identity", "D") for d in "AB"}
-    assert losses | {"lr", "step", *GRADIENTS, *TIMES} == points[0].keys()
+    assert losses | {"lr", "lr_D", "step", *GRADIENTS, *TIMES} == points[0].keys()
     assert {"pairs_B", "error_A", "ratio_G_AB", "ratio_D_A"} <= points[2].keys()
     assert (run / "loss_log.txt").read_text().startswith("(epoch: 1, iters: 1, time: ")
     assert Image.open(run / "previews" / "step_00000006.png").width > 1000

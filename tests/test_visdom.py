@@ -202,7 +202,7 @@ def test_a_long_run_s_files_are_thinned_before_any_is_read(tmp_path: Path) -> No
     (tmp_path / "step_x.png").touch()
     (tmp_path / "notes.txt").touch()
     frames = Frames(tmp_path)
-    assert frames.read(before=2505) == 2500
+    assert frames.take_up(frames.find(), before=2505) == 2500
     steps = [frame.step for frame in frames.copy()]
     assert (steps[0], steps[-1], len(steps)) == (0, 2500, MAX_FRAMES)
 
@@ -449,7 +449,9 @@ def test_only_what_has_changed_is_sent(
     each = monitor(env="little", port=running.port)
     each.scalars(1, LOSSES | {"pairs_A": 0.5})
     each.show(1, Preview(picture()))
-    wait_for(lambda: captions(running.url, "little"))
+    pairs = "share of pairs that D tells apart"
+    wait_for(lambda: captions(running.url, "little") and pairs in windows(running.url, "little"))
+    time.sleep(0.5)
     before = windows(running.url, "little")
     each.scalars(2, {"D_A": 0.5})
     wait_for(lambda: len(points(running.url, "discriminators", "D_A", "little")) == 2)

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urljoin
+from urllib.request import Request, urlopen
 
 import pytest
 from test_visdom import LOSSES, monitor, picture, running, said, wait_for, windows
@@ -14,8 +17,9 @@ from test_visdom import LOSSES, monitor, picture, running, said, wait_for, windo
 from cyclegan.monitor import Preview, visdom, visdom_controls
 from cyclegan.monitor.visdom import VisdomMonitor
 from cyclegan.monitor.visdom_controls import BUTTONS, CONTROLS, Controls, pressed
+from cyclegan.monitor.visdom_frames import source_of
 from cyclegan.monitor.visdom_login import PASSWORD, USERNAME
-from cyclegan.monitor.visdom_server import Server, start_server
+from cyclegan.monitor.visdom_server import Server, post, start_server
 
 __all__ = ["monitor", "running", "said"]
 
@@ -252,6 +256,27 @@ def test_buttons_are_heard_through_a_login(
         press(connection, propertyId=1)
         wait_for(lambda: asked == ["save"])
         connection.close()
+    finally:
+        server.stop()
+
+
+def test_the_pictures_are_behind_the_login_too(
+    monitor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(USERNAME, "anna")
+    monkeypatch.setenv(PASSWORD, "secret")
+    server = start_server(port=0, env_dir=tmp_path / "server")
+    try:
+        with pytest.raises(HTTPError, match="403"):
+            post(f"{server.url}/frame", {"eid": "run", "data": "/9g="}, timeout=5)
+        each = monitor(port=server.port)
+        each.show(1, Preview(picture()))
+        cookie = {"Cookie": wait_for(lambda: each._drawing.sender.cookie)}
+        wait_for(lambda: each._drawing.preview_height)
+        frame = each._frames.copy()[0].encode()
+        address = urljoin(f"{server.url}/env/run", source_of("run", frame))
+        assert urlopen(Request(address, headers=cookie)).read() == frame
+        assert frame not in urlopen(address).read(), "without it, that is the form"
     finally:
         server.stop()
 

@@ -1,17 +1,19 @@
 """The windows of the live page, as the messages that make them."""
 
 import json
+import math
 import re
 
 import pytest
 from PIL import Image
 
 from cyclegan.monitor import Alarm, HardImage, HardImages, Health, Histogram, Histograms
+from cyclegan.monitor import visdom_spread as spread
 from cyclegan.monitor import visdom_text as texts
 from cyclegan.monitor import visdom_windows as windows
 from cyclegan.monitor.curves import smoothed
 from cyclegan.monitor.visdom_history import Drawn
-from cyclegan.monitor.visdom_windows import quantile
+from cyclegan.monitor.visdom_spread import quantile
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
 POINTS = Drawn([1, 2, 3, 4], [1.0, 3.0, 2.0, 4.0])
@@ -63,6 +65,11 @@ def test_lines_of_runs_are_not_taken_for_curves_of_their_names():
     assert drawn["cycle_A"]["line"]["color"] != drawn["D_A"]["line"]["color"]
 
 
+def test_the_first_point_of_a_curve_is_seen():
+    drawn = traces(windows.plot("cycle", {"cycle_A": Drawn([100], [1.5])}))
+    assert drawn["cycle_A"]["mode"] == "markers"
+
+
 def test_an_empty_plot_keeps_a_place():
     message = windows.empty_plot("cycle")
     assert message["win"] == "cycle"
@@ -73,6 +80,20 @@ def test_an_empty_plot_keeps_a_place():
 def test_three_columns_fit_a_page_1280_wide():
     assert 3 * windows.CELL + 4 * windows.GAP <= 1265
     assert windows.TWO_CELLS == 2 * windows.CELL + windows.GAP
+
+
+@pytest.mark.parametrize("preview", range(300, 3000, 77))
+@pytest.mark.parametrize("beneath", [0, 136])
+def test_what_stands_beside_the_preview_ends_where_it_does(preview, beneath):
+    def grid(height):
+        """As Visdom's page counts."""
+        return math.ceil((height + 14 + 10) / 15)
+
+    height = windows.height_beside(preview, beneath=beneath)
+    used = grid(height) + (grid(beneath) if beneath else 0)
+    assert height >= windows.LEAST
+    if grid(preview) >= grid(windows.LEAST) + grid(136):
+        assert grid(preview) - used in (0, grid(windows.HEIGHT))
 
 
 # Histograms
@@ -95,7 +116,7 @@ def test_a_network_s_layers_stand_in_their_order_with_their_kinds_side_by_side()
     of["activations/G_AB/norm"] = Histogram((4,), 0.0, 1.0)
     of["weights/D_A/empty"] = Histogram((0, 0), 0.0, 1.0)
     of["weights/D_A/broken"] = Histogram((1, 2), 0.0, float("nan"))
-    made = dict(windows.histogram_plots(500, Histograms(of)))
+    made = dict(spread.histogram_plots(500, Histograms(of)))
     assert list(made) == ["layers of G_AB"]
     message = made["layers of G_AB"]()
     weights, _, activations = message["data"]
@@ -112,7 +133,7 @@ def test_a_network_s_layers_stand_in_their_order_with_their_kinds_side_by_side()
 
 def test_thirty_layers_have_room():
     of = {f"weights/G_AB/layer{i}": Histogram((1, 1), 0.0, 1.0) for i in range(30)}
-    message = dict(windows.histogram_plots(1, Histograms(of)))["layers of G_AB"]()
+    message = dict(spread.histogram_plots(1, Histograms(of)))["layers of G_AB"]()
     assert message["opts"]["height"] / 30 >= 12
 
 
@@ -154,14 +175,14 @@ def test_the_worst_images_open_with_their_names_and_stay_small():
 
 
 def test_the_spread_of_errors_has_a_bar_for_each_bin():
-    spread = {"A": Histogram((1, 3), 0.0, 10.0), "B": Histogram((2, 2), 5.0, 9.0)}
-    drawn = traces(windows.error_bars(5, spread))
+    errors = {"A": Histogram((1, 3), 0.0, 10.0), "B": Histogram((2, 2), 5.0, 9.0)}
+    drawn = traces(spread.error_bars(5, errors))
     assert (drawn["A"]["x"], drawn["A"]["y"], drawn["A"]["width"]) == ([2.5, 7.5], [1, 3], 5.0)
     assert drawn["B"]["x"] == [6.0, 8.0]
 
 
-@pytest.mark.parametrize("spread", [{}, {"A": Histogram((1,), 0.0, float("inf"))}])
-def test_a_spread_of_nothing_is_still_a_window(spread):
-    message = windows.error_bars(5, spread)
+@pytest.mark.parametrize("errors", [{}, {"A": Histogram((1,), 0.0, float("inf"))}])
+def test_a_spread_of_nothing_is_still_a_window(errors):
+    message = spread.error_bars(5, errors)
     assert message["data"][0]["x"] == []
     json.dumps(message, allow_nan=False)

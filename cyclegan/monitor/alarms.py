@@ -10,10 +10,11 @@ from statistics import mean, median
 from cyclegan.monitor import Alarm
 from cyclegan.monitor.measured import Record
 
-# Share of pairs that D puts in order. Healthy runs stay below 0.9, but for moments.
-ALWAYS = 0.985
-# Or most of them, with a loss that is so much less than at first: in healthy runs it is a quarter.
-MOSTLY, ANSWERED = 0.75, 0.06
+# Share of pairs that D puts in order, and of its first loss that is left. In a healthy run D may
+# come to be right nearly always, but keeps a quarter of its loss, as it is not sure of it.
+ALWAYS, SURE = 0.985, 0.15
+# Or most of the pairs of the fixed images, and nearly no loss on training's, known by heart.
+MOSTLY, BY_HEART = 0.75, 0.06
 # Of a copy less is enough, as it has as good a reason.
 TELLS = 0.95
 # Share of the inputs' diversity. Healthy runs go up to 0.5 and more; generators that have learned
@@ -123,7 +124,12 @@ def _copy(record: Record, domain: str) -> Alarm | None:
 
 def _won(record: Record, domain: str) -> Alarm | None:
     pairs = record.recent(f"pairs_{domain}")
-    if not pairs or not (_always(pairs) or _by_heart(record, domain, pairs)):
+    if not pairs or _rises([1 - share for share in pairs], by=2, least=0.005):
+        return None
+    left = _left(record, domain)
+    always = min(pairs) > ALWAYS and (left is None or left < SURE)
+    by_heart = min(pairs) > MOSTLY and left is not None and left < BY_HEART
+    if not (always or by_heart):
         return None
     real, fake = (record.latest(f"score_{kind}_{domain}") for kind in ("real", "fake"))
     scores = "" if real is None or fake is None else f" (D(real) {real:.2f}, D(fake) {fake:.2f})"
@@ -228,15 +234,15 @@ def _overshot(record: Record, network: str) -> Iterator[Alarm]:
         )
 
 
-def _always(pairs: Sequence[float]) -> bool:
-    """In nearly all pairs, and not in fewer and fewer."""
-    return min(pairs) > ALWAYS and not _rises([1 - p for p in pairs], by=2, least=0.005)
-
-
-def _by_heart(record: Record, domain: str, pairs: Sequence[float]) -> bool:
-    """Of training's images a judge may know all, and of the fixed ones only most."""
+def _left(record: Record, domain: str) -> float | None:
+    """The share of D's first loss that is left, as far as it is known; 1 for a critic without
+    bounds, whose loss tells nothing.
+    """
     losses, recent = record.all(f"D_{domain}"), record.recent(f"D_{domain}")
-    return bool(recent) and min(pairs) > MOSTLY and 0 < max(recent) < ANSWERED * max(losses[:3])
+    if not recent:
+        return None
+    first, now = max(losses[:3]), mean(recent)
+    return now / first if min(first, now) > 0 else 1.0
 
 
 def _rises(values: Sequence[float], *, by: float, least: float = 0.0) -> bool:

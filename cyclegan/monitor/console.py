@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console as RichConsole
 from rich.console import Group
@@ -130,7 +130,7 @@ class Console:
         with self.live:
             yield
 
-    def _count(self, step: int, **fields: int) -> None:
+    def _count(self, step: int, **fields: Any) -> None:
         self.time_left.at(step, time.monotonic())
         self.progress.update(self.task, completed=step, left=self._left(step), **fields)
 

@@ -53,7 +53,7 @@ class TensorBoard:
         # Its package is an extra, and takes a second to load.
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(self.folder, purge_step=first_step or None)  # type: ignore[no-untyped-call]
+        return SummaryWriter(self.folder, purge_step=first_step or None)
 
     def _histogram(self, name: str, histogram: Histogram, step: int) -> None:
         counts = np.array(histogram.counts, dtype=np.float64)

@@ -138,12 +138,14 @@ class VisdomMonitor:
         self._place.stop()
 
     def _read_previews(self) -> None:
+        try:
+            # Not under the lock: a disk may take its time.
+            found = self._frames.find()
+        except OSError as error:
+            self._say(f"earlier previews are not shown ({error.strerror})")
+            return
         with self._lock:
-            try:
-                last = self._frames.read(before=self._first)
-            except OSError as error:
-                self._say(f"earlier previews are not shown ({error.strerror})")
-                return
+            last = self._frames.take_up(found, before=self._first)
             self._begins = self._begins and last < 0
             self._told = max(self._told, last)
         if self._told >= 0:
@@ -185,12 +187,18 @@ class VisdomMonitor:
             curves, exhibits = self._curves.copy(), dict(self._exhibits)
             frames = self._frames.copy()
         self._drawing.begin_slider(frames, drop=self._drop)
-        windows = page(curves, exhibits, controls=self._controls, expected=self._expected)
-        self._drawing.draw(windows)
-        if self._drawing.fill_slider(frames, drop=self._drop) > 1:
-            # All pictures at once are rare, and no measure of what follows.
-            return INTERVAL
+        self._drawing.draw(
+            page(
+                curves,
+                exhibits,
+                controls=self._controls,
+                expected=self._expected,
+                preview_height=self._drawing.preview_height,
+            )
+        )
         lasted, computed = time.monotonic() - began, time.thread_time() - computed
+        # Not counted here: pictures come seldom, and take the training itself far longer.
+        self._drawing.fill_slider(frames, drop=self._drop)
         return max(INTERVAL, min(LONGEST_PAUSE, max(lasted / SHARE, computed / COMPUTING_SHARE)))
 
     def _drop(self, frame: Frame) -> None:

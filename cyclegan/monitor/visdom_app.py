@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from html import escape
 from pathlib import Path
@@ -55,7 +56,9 @@ button[title="smooth lines"] { margin-top: -4px; }
 .content-properties .btn:hover { background: #dfe9f6; }
 """
 
-# A page finds its server again, unless its reader has put it offline.
+# A page finds its server again, unless its reader has put it offline. Plots in sight are drawn
+# first, the others while nothing else is to be done, and none while the page is not looked at; the
+# link to edit them, which is never shown, would take as long as all else.
 SCRIPT = b"""
 <script>
 let leftAlone = false;
@@ -68,8 +71,37 @@ setInterval(() => {
   const offline = buttons.find(button => button.textContent === 'offline');
   if (offline && !leftAlone && !document.hidden) offline.click();
 }, 2000);
+
+const draw = Plotly.newPlot, waiting = new Map();
+let next = null;
+const inSight = plot => {
+  const place = plot.getBoundingClientRect();
+  return place.bottom > 0 && place.top < window.innerHeight;
+};
+const plan = () => {
+  if (next || document.hidden || !waiting.size) return;
+  const plots = [...waiting.keys()], first = plots.find(inSight);
+  next = first ? setTimeout(() => work(first)) : requestIdleCallback(() => work(plots[0]));
+};
+const work = plot => {
+  const [data, layout, config] = waiting.get(plot);
+  waiting.delete(plot);
+  next = null;
+  try {
+    if (plot.isConnected) draw(plot, data, layout, {...config, showLink: false});
+  } finally {
+    plan();
+  }
+};
+Plotly.newPlot = (id, ...all) => {
+  waiting.set(document.getElementById(id), all);
+  plan();
+};
+document.addEventListener('visibilitychange', plan);
 </script>
 """
+# It would read all texts for formulas, of which there are none.
+MATHJAX = re.compile(rb"<script[^>]*mathjax/[^>]*></script>")
 
 
 def application(*, host: str, port: int, env_dir: Path) -> Any:
@@ -116,14 +148,14 @@ def _run_page() -> type[Any]:
     page: Any = web_handlers.EnvHandler
 
     class RunPage(page):  # type: ignore[misc]
-        """The page, which reconnects; and its windows, once where Visdom's page asks for them
-        twice.
-        """
+        """The page with our script; its windows once, where Visdom's page asks for them twice."""
 
         def render_string(self, template_name: str, **options: Any) -> bytes:
             whole: bytes = super().render_string(template_name, **options)
             name = escape(options.get("active_item") or "runs").encode()
-            whole = whole.replace(b"<title>visdom</title>", b"<title>%s</title>" % name)
+            whole = MATHJAX.sub(b"", whole).replace(
+                b"<title>visdom</title>", b"<title>%s</title>" % name
+            )
             return whole.replace(b"</body>", SCRIPT + b"</body>")
 
         def post(self, name: str) -> None:

@@ -40,6 +40,7 @@ class Drawing:
         self._sent: set[Frame] = set()
         # Visdom's own server shows the newest picture alone.
         self._is_visdoms = False
+        self.preview_height = 0
 
     def forget(self) -> None:
         """From now on, the server may hold anything."""
@@ -78,20 +79,20 @@ class Drawing:
                 if self._slide([frame], drop):
                     return
 
-    def fill_slider(self, frames: list[Frame], *, drop: Callable[[Frame], None]) -> int:
-        """Brings the slider up to date; gives how many pictures were sent, most often one."""
-        before = len(self._sent)
+    def fill_slider(self, frames: list[Frame], *, drop: Callable[[Frame], None]) -> None:
+        """Brings the slider up to date, most often by one picture."""
         self._slide(frames, drop)
-        return len(self._sent) - before
 
     def _slide(self, frames: list[Frame], drop: Callable[[Frame], None]) -> bool:
         """Makes the slider of these; false where none of them can be read."""
         frames = frames[-1:] if self._is_visdoms else frames
         there = [frame for frame in frames if self._send_frame(frame, drop)]
-        key = tuple(map(id, there))
+        key = tuple(there)
         if there and self._keys.get(PREVIEW) != key:
-            self._send("events", self._slider(there))
+            message = self._slider(there)
+            self._send("events", message)
             self._keys[PREVIEW] = key
+            self.preview_height = message["opts"]["height"]
         self._sent = {frame for frame in self._sent if frame in frames}
         return bool(there)
 

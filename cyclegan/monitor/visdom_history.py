@@ -116,16 +116,17 @@ class Frames:
         self._folder = folder
         self._frames: list[Frame] = []
 
-    def read(self, *, before: float) -> int:
-        """Takes up the run's files of steps before that one; gives the last step there is, or -1.
-
-        Raises OSError where the folder cannot be read.
-        """
+    def find(self) -> dict[int, Path]:
+        """The run's files, by step; raises OSError where the folder cannot be read."""
         found: dict[int, Path] = {}
         if self._folder is not None and self._folder.is_dir():
             for path in self._folder.iterdir():
                 if match := re.fullmatch(r"step_(\d{1,12})\.png", path.name):
                     found[int(match[1])] = path
+        return found
+
+    def take_up(self, found: Mapping[int, Path], *, before: float) -> int:
+        """Begins with these files, of steps before that one; gives the last step, or -1."""
         earlier = [Frame(step, found[step]) for step in sorted(found) if step < before]
         self._frames = _spread(earlier, MAX_FRAMES - len(self._frames)) + self._frames
         return self._frames[-1].step if self._frames else -1

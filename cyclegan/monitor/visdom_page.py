@@ -7,13 +7,14 @@ from functools import partial
 from typing import Any
 
 from cyclegan.monitor import HardImages, Health, Histograms
+from cyclegan.monitor import visdom_spread as spread
 from cyclegan.monitor import visdom_text as texts
 from cyclegan.monitor import visdom_windows as windows
 from cyclegan.monitor.curves import GROUPS, group, grouped, losses
-from cyclegan.monitor.visdom_controls import Controls
+from cyclegan.monitor.visdom_controls import WINDOW_HEIGHT, Controls
 from cyclegan.monitor.visdom_drawing import Window
 from cyclegan.monitor.visdom_history import Drawn
-from cyclegan.monitor.visdom_windows import CELL, HEALTH, HEIGHT, PREVIEW, TWO_CELLS, text
+from cyclegan.monitor.visdom_windows import HEALTH, HEIGHT, PREVIEW, TWO_CELLS, height_beside, text
 
 HARD_IMAGES = "training images learned worst"
 
@@ -23,6 +24,7 @@ ALWAYS = (
     *("correlation_A", "contrast_A", "colour_A", "gradient_G_AB", "ratio_G_AB"),
     *("images_per_second", "data_wait", "lr"),
 )
+NOTICE_HEIGHT = 2 * HEIGHT
 # Plots above the controls, which stand third in their row.
 ABOVE = 2
 
@@ -35,6 +37,7 @@ def page(
     *,
     controls: Controls | None,
     expected: Iterable[str] = (),
+    preview_height: int = 0,
 ) -> Iterator[Window]:
     """All windows; where there are pictures, the slider with them already stands in its place.
 
@@ -42,8 +45,10 @@ def page(
     from the start. Before the first losses there are no more than come first anyway: a server
     keeps windows in the order of their making.
     """
-    yield Window(PREVIEW, None, partial(_notice, PREVIEW, TWO_CELLS))
-    yield _health(exhibits)
+    yield Window(PREVIEW, None, _notice)
+    beneath = WINDOW_HEIGHT if controls else 0
+    height = height_beside(preview_height or NOTICE_HEIGHT, beneath=beneath)
+    yield _health(exhibits, height=height)
     together = grouped(curves)
     awaited = {group(name) for name in (*ALWAYS, *expected)} if controls else set()
     titles = [title for title in GROUPS if title in together or title in awaited]
@@ -67,34 +72,34 @@ def _plot(title: str, names: Iterable[str], curves: Mapping[str, Drawn]) -> Wind
     return Window(title, key, partial(windows.plot, title, chosen))
 
 
-def _health(exhibits: Exhibits) -> Window:
-    if Health not in exhibits:
-        return Window(HEALTH, None, partial(_notice, HEALTH, CELL))
-    step, health = exhibits[Health]
-    html = texts.health(step, health)
-    return Window(HEALTH, html, partial(text, HEALTH, html, height=2 * HEIGHT))
+def _health(exhibits: Exhibits, *, height: int) -> Window:
+    if Health in exhibits:
+        html = texts.health(*exhibits[Health])
+    else:
+        html = texts.notice("The first health will appear here.")
+    return Window(HEALTH, (html, height), partial(text, HEALTH, html, height=height))
 
 
 def _histograms(exhibits: Exhibits) -> Iterator[Window]:
     if Histograms in exhibits:
         step, histograms = exhibits[Histograms]
-        for name, make in windows.histogram_plots(step, histograms):
-            yield Window(name, id(histograms), make)
+        for name, make in spread.histogram_plots(step, histograms):
+            yield Window(name, (step, id(histograms)), make)
 
 
 def _hard_images(exhibits: Exhibits) -> Iterator[Window]:
     if HardImages in exhibits:
         step, images = exhibits[HardImages]
-        bars = partial(windows.error_bars, step, images.spread)
-        yield Window(windows.SPREAD, id(images), bars)
-        yield Window(HARD_IMAGES, id(images), partial(_gallery, step, images))
+        key = step, id(images)
+        bars = partial(spread.error_bars, step, images.spread)
+        yield Window(spread.ERRORS, key, bars)
+        yield Window(HARD_IMAGES, key, partial(_gallery, step, images))
 
 
 def _gallery(step: int, images: HardImages) -> windows.Message:
     return text(HARD_IMAGES, texts.hard_images(step, images), width=TWO_CELLS, height=2 * HEIGHT)
 
 
-def _notice(win: str, width: int) -> windows.Message:
-    return text(
-        win, texts.notice(f"The first {win} will appear here."), width=width, height=2 * HEIGHT
-    )
+def _notice() -> windows.Message:
+    html = texts.notice("The first preview will appear here.")
+    return text(PREVIEW, html, width=TWO_CELLS, height=NOTICE_HEIGHT)

@@ -10,27 +10,27 @@ from __future__ import annotations
 import math
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cyclegan.monitor import Histogram, Histograms
 from cyclegan.monitor.curves import losses, smoothed
 from cyclegan.monitor.visdom_history import Drawn
 
 Message = dict[str, Any]
 
 PREVIEW, HEALTH = "preview", "health"
-SPREAD = "cycle error of the training images"
 # Pixels. Visdom leaves 10 between windows.
 GAP = 10
 CELL, HEIGHT = 406, 290
+LEAST = 400  # of the health's
+# Visdom's grid.
+_ROW, _BAR_AND_GAP = 15, 24
 # Of the slider: no fewer than there are pictures.
 POSITIONS = 40
 TWO_CELLS, THREE_CELLS = 2 * CELL + GAP, 3 * CELL + 2 * GAP
 
 # A domain, or a network, has the same colour in all windows.
-_OWN_COLOURS = {
+OWN_COLOURS = {
     "_G_AB": "#2f6fb2",
     "_G_BA": "#e0742c",
     "_D_A": "#3a9a5b",
@@ -38,9 +38,9 @@ _OWN_COLOURS = {
     "_A": "#2f6fb2",
     "_B": "#e0742c",
 }
-_COLOURS = ("#2f6fb2", "#e0742c", "#3a9a5b", "#b8475a", "#7a5ea8", "#8a6d4f", "#c9599f", "#6b7280")
+COLOURS = ("#2f6fb2", "#e0742c", "#3a9a5b", "#b8475a", "#7a5ea8", "#8a6d4f", "#c9599f", "#6b7280")
 _DASHES = ("solid", "dash", "dot", "dashdot")
-_FAINT = "#6b7280"
+FAINT = "#6b7280"
 
 # What the values of these groups are bound to; a rate that stays at 2e-4 would get an axis from -1
 # to 1 without its zero.
@@ -64,22 +64,21 @@ def plot(title: str, curves: Mapping[str, Drawn], *, of_runs: bool = False) -> M
         if noisy and not of_runs and len(points.values) > 2:
             line = {"color": _faint(colour), "width": 1}
             extra = {"showlegend": False, "hoverinfo": "skip", "legendgroup": name}
-            traces.append(_trace(f"{name}, each", points, line) | extra)
-            points = Drawn(points.steps, _short(smoothed(points.values)))
+            traces.append(line_of(f"{name}, each", points, line) | extra)
+            points = Drawn(points.steps, short(smoothed(points.values)))
         line = {"color": colour, "width": 2, "dash": dash}
-        traces.append(_trace(name, points, line) | {"legendgroup": name})
-    return _figure(title, traces, _layout(title, curves))
+        traces.append(line_of(name, points, line) | {"legendgroup": name})
+    return figure(title, traces, layout_of(title, curves))
 
 
 def empty_plot(title: str) -> Message:
     """Keeps the place of curves that are still to come."""
     note = {
         "text": "comes with the first reports and previews",
-        "font": {"size": 12, "color": _FAINT},
+        "font": {"size": 12, "color": FAINT},
         **{"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False},
     }
-    nothing = _trace("", Drawn([], []), {}) | {"showlegend": False}
-    return _figure(title, [nothing], _layout(title, ()) | {"annotations": [note]})
+    return figure(title, [nothing()], layout_of(title, ()) | {"annotations": [note]})
 
 
 def slider(frames: Sequence[tuple[int, str]], *, size: tuple[int, int]) -> Message:
@@ -101,104 +100,25 @@ def plain_slider(step: int, jpeg: bytes, *, size: tuple[int, int]) -> Message:
     return _preview(size) | {"data": [{"type": "image_history", "content": content}]}
 
 
+def height_beside(preview: int, *, beneath: int) -> int:
+    """How high the window beside the preview is to be, so that with the one beneath it, and a plot
+    where there is room for one, it ends where the preview does; all in pixels.
+    """
+    left = _rows(preview) - (_rows(beneath) if beneath else 0)
+    rows = next((r for r in (left - _rows(HEIGHT), left) if r >= _rows(LEAST)), _rows(LEAST))
+    return rows * _ROW - _BAR_AND_GAP
+
+
+def _rows(height: int) -> int:
+    return math.ceil((height + _BAR_AND_GAP) / _ROW)
+
+
 def text(win: str, html: str, *, width: int = CELL, height: int = HEIGHT) -> Message:
     """A window of HTML, in which everything that is not ours has been escaped."""
     return {
         "win": win,
         "data": [{"type": "text", "content": html}],
         "opts": {"title": win, "width": width, "height": height},
-    }
-
-
-def histogram_plots(
-    step: int, histograms: Histograms
-) -> Iterator[tuple[str, Callable[[], Message]]]:
-    """A window for each network: how the values of its layers are spread, as boxes, with weights,
-    gradients and activations side by side.
-    """
-    together: dict[str, dict[str, dict[str, Histogram]]] = {}
-    for name, histogram in histograms.of.items():
-        kind, network, layer = [*name.split("/", 2), "", ""][:3]
-        if _is_sound(histogram):
-            together.setdefault(network, {}).setdefault(kind, {})[layer] = histogram
-    for network, kinds in together.items():
-        title = f"layers of {network}"
-        yield title, partial(_layers, title, kinds, step=step)
-
-
-def error_bars(step: int, spread: Mapping[str, Histogram]) -> Message:
-    """How the cycle errors of the training images are spread, by domain."""
-    traces = []
-    sound = {domain: found for domain, found in sorted(spread.items()) if _is_sound(found)}
-    for domain, histogram in sound.items():
-        width = (histogram.high - histogram.low) / len(histogram.counts)
-        centres = [histogram.low + (i + 0.5) * width for i in range(len(histogram.counts))]
-        colour = _OWN_COLOURS.get(f"_{domain}", _COLOURS[2])
-        traces.append(
-            {
-                **{"type": "bar", "name": domain, "x": _short(centres)},
-                **{"y": list(histogram.counts), "width": width, "opacity": 0.6},
-                "marker": {"color": colour, "line": {"width": 0}},
-            }
-        )
-    layout = _layout(SPREAD, sound) | {"barmode": "overlay", "bargap": 0}
-    layout["xaxis"] |= {"title": _axis_title(f"levels of 255, at step {step:,}")}
-    return _figure(SPREAD, traces or [_trace("", Drawn([], []), {})], layout)
-
-
-def quantile(histogram: Histogram, share: float) -> float:
-    """The value beneath which that share of a histogram lies, each bin taken as evenly filled."""
-    wanted, before = share * sum(histogram.counts), 0
-    width = (histogram.high - histogram.low) / len(histogram.counts)
-    for index, count in enumerate(histogram.counts):
-        if count and before + count >= wanted:
-            return histogram.low + width * (index + (wanted - before) / count)
-        before += count
-    return histogram.high
-
-
-def _is_sound(histogram: Histogram) -> bool:
-    # A page does not read a message with NaN in it.
-    return sum(histogram.counts) > 0 and math.isfinite(histogram.high - histogram.low)
-
-
-def _layers(title: str, kinds: Mapping[str, Mapping[str, Histogram]], *, step: int) -> Message:
-    # Of layers that have one kind alone, as activations of layers without weights, all have a row.
-    names = list(dict.fromkeys(layer for layers in kinds.values() for layer in layers))
-    layout = _layout(title, ())
-    across = layout.pop("xaxis")
-    del across["tickformat"]
-    share = 1 / len(kinds)
-    boxes = []
-    for index, (kind, layers) in enumerate(kinds.items(), start=1):
-        rows = {names.index(layer): histogram for layer, histogram in layers.items()}
-        boxes.append(_boxes(kind, rows) | {"xaxis": f"x{index}", "yaxis": "y"})
-        words = f"{kind}: the middle 50 % and 90 %, at step {step:,}"
-        place = [(index - 1) * share + (0.02 if index > 1 else 0), index * share]
-        layout[f"xaxis{index}"] = across | {"domain": place, "title": _axis_title(words)}
-    layout["yaxis"] = {
-        **{"autorange": "reversed", "tickfont": {"size": 10, "color": _FAINT}},
-        **{"gridcolor": "#eceff3", "zeroline": False},
-        **{"tickmode": "array", "tickvals": list(range(len(names)))},
-        "ticktext": [name if len(name) <= 30 else f"...{name[-27:]}" for name in names],
-    }
-    layout["margin"] |= {"l": 190, "t": 18}
-    layout["hovermode"] = "closest"
-    height = max(HEIGHT, 80 + 14 * len(names))
-    return _figure(title, boxes, layout, width=THREE_CELLS, height=height)
-
-
-def _boxes(kind: str, rows: Mapping[int, Histogram]) -> Message:
-    def quantiles(share: float) -> list[float]:
-        return _short(quantile(histogram, share) for histogram in rows.values())
-
-    return {
-        **{"type": "box", "orientation": "h", "name": kind, "showlegend": False},
-        # Numbered: of two layers whose names end alike, one would hide the other.
-        **{"y": list(rows), "median": quantiles(0.5)},
-        **{"q1": quantiles(0.25), "q3": quantiles(0.75)},
-        **{"lowerfence": quantiles(0.05), "upperfence": quantiles(0.95)},
-        **{"line": {"width": 1, "color": _COLOURS[0]}, "fillcolor": "#a9c7e6", "width": 0.7},
     }
 
 
@@ -212,7 +132,7 @@ def _caption(step: int) -> str:
     return f"step {step:,}"
 
 
-def _figure(
+def figure(
     title: str,
     traces: Sequence[Message],
     layout: Message,
@@ -224,21 +144,29 @@ def _figure(
     return {"win": title, "data": list(traces), "layout": layout, "opts": opts}
 
 
-def _trace(name: str, points: Drawn, line: Message) -> Message:
+def nothing() -> Message:
+    """Visdom takes no plot without a trace."""
+    return line_of("", Drawn([], []), {}) | {"showlegend": False}
+
+
+def line_of(name: str, points: Drawn, line: Message) -> Message:
+    """Of a single point, which makes no line, the point."""
     return {
-        **{"type": "scatter", "mode": "lines", "name": name, "line": line},
-        **{"x": points.steps, "y": points.values},
+        **{"type": "scatter", "mode": "markers" if len(points.steps) == 1 else "lines"},
+        **{"name": name, "line": line, "x": points.steps, "y": points.values},
         # The page's smoothing button expects a marker's line, even on curves without.
-        "marker": {"line": {"width": 0}},
+        "marker": {"size": 7, "line": {"width": 0}} | {"color": line.get("color", FAINT)},
     }
 
 
-def _layout(title: str, names: Iterable[str]) -> Message:
+def layout_of(title: str, names: Iterable[str]) -> Message:
     axis = {
         **{"gridcolor": "#eceff3", "linecolor": "#c9ced6", "zerolinecolor": "#c9ced6"},
-        **{"tickfont": {"size": 10, "color": _FAINT}, "exponentformat": "e", "nticks": 6},
+        **{"tickfont": {"size": 10, "color": FAINT}, "exponentformat": "e", "nticks": 6},
+        # To see whether a number sticks out of the window takes a fifth of the time of drawing.
+        "ticklabeloverflow": "allow",
     }
-    across: Message = axis | {"tickformat": "~s", "title": _axis_title("step"), "zeroline": False}
+    across: Message = axis | {"tickformat": "~s", "title": axis_title("step"), "zeroline": False}
     up: Message = axis | {"rangemode": "normal" if title in _WITHOUT_ZERO else "tozero"}
     if title in _RANGES:
         up["range"] = _RANGES[title]
@@ -257,8 +185,8 @@ def _layout(title: str, names: Iterable[str]) -> Message:
     }
 
 
-def _axis_title(title: str) -> Message:
-    return {"text": title, "standoff": 4, "font": {"size": 10, "color": _FAINT}}
+def axis_title(title: str) -> Message:
+    return {"text": title, "standoff": 4, "font": {"size": 10, "color": FAINT}}
 
 
 def _looks(names: Iterable[str], *, of_runs: bool) -> Iterator[tuple[str, str, str]]:
@@ -266,8 +194,8 @@ def _looks(names: Iterable[str], *, of_runs: bool) -> Iterator[tuple[str, str, s
     used: Counter[str] = Counter()
     for index, name in enumerate(names if of_runs else sorted(names)):
         stem = "" if of_runs else name.split(".", 1)[0]
-        own = next((c for suffix, c in _OWN_COLOURS.items() if stem.endswith(suffix)), None)
-        colour = own or _COLOURS[index % len(_COLOURS)]
+        own = next((c for suffix, c in OWN_COLOURS.items() if stem.endswith(suffix)), None)
+        colour = own or COLOURS[index % len(COLOURS)]
         yield name, colour, _DASHES[used[colour] % len(_DASHES)]
         used[colour] += 1
 
@@ -278,5 +206,5 @@ def _faint(colour: str) -> str:
     return f"rgba({red},{green},{blue},0.28)"
 
 
-def _short(values: Iterable[float]) -> list[float]:
+def short(values: Iterable[float]) -> list[float]:
     return [float(f"{value:.4g}") for value in values]

@@ -11,6 +11,9 @@ from cyclegan.training.schedule import Schedule
 # Besides every --print_every steps: a slow machine shows signs of life at once.
 EARLY_REPORTS = (1, 10)
 
+# Besides every --preview_every steps: who has just begun wants to see something.
+EARLY_LOOKS = (100, 400)
+
 # Hard images are shown with every so-manieth preview: to read them takes a while.
 PREVIEWS_BETWEEN = 5
 
@@ -57,7 +60,9 @@ class Agenda:
         """Whether the run's fixed images are looked at then."""
         if self.settings.monitor == NO_MONITOR:
             return False
-        return step == self.schedule.total_steps or step % self.settings.preview_every == 0
+        every = self.settings.preview_every
+        early = step < every and step in EARLY_LOOKS
+        return early or step == self.schedule.total_steps or step % every == 0
 
     def ends_epoch(self, position: int) -> bool:
         return position % self.epoch_length == 0

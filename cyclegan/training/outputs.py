@@ -15,7 +15,7 @@ from cyclegan.training import messages
 from cyclegan.training.agenda import EARLY_REPORTS, Due
 from cyclegan.training.layers import histograms
 from cyclegan.training.meter import Interval
-from cyclegan.training.probe import _untouched as untouched
+from cyclegan.training.probe import untouched
 from cyclegan.training.setup import Run
 from cyclegan.translate.translator import Translator
 
@@ -90,9 +90,12 @@ class Outputs:
             self.say(line)
             self.warned = True
         self.begin()
-        rate = float(state.stepper.optimizer_G.param_groups[0]["lr"])
+        rates = {
+            "lr": float(state.stepper.optimizer_G.param_groups[0]["lr"]),
+            "lr_D": float(state.stepper.optimizer_D.param_groups[0]["lr"]),
+        }
         memory = peak_memory(state.device) / 1e9
-        told = {**values, **measured, "lr": rate, **speed, "memory": memory}
+        told = {**values, **measured, **rates, **speed, "memory": memory}
         state.history.append((step, told))
         self.monitors.scalars(step, told)
 
