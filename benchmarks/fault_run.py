@@ -23,6 +23,8 @@ from fault_inside import ARMED
 from PIL import Image
 from torch import Tensor
 
+from cyclegan.monitor.curves import losses
+
 ROOT = Path(__file__).resolve().parents[1]
 
 NAME = "run"
@@ -42,9 +44,6 @@ NO_DROPOUT = "--generator=resnet(blocks=1)"
 
 # No wait is longer: the slowest takes a few seconds.
 LONGEST = 120.0
-
-# What a clock decides.
-_TIMES = ("images_per_second", "data_wait", "data_share")
 
 
 class Lost(Exception):
@@ -284,11 +283,11 @@ class Run:
         return sorted(self.folder.glob("state_*.pt"), reverse=True)
 
     def state(self) -> dict[str, Any]:
-        """The newest, without what a clock decides."""
+        """The newest; of its history the losses, without what a clock decides or only a monitor
+        asks for.
+        """
         state: dict[str, Any] = torch.load(self.states()[0], weights_only=True)
-        for _, values in state["history"]:
-            for name in _TIMES:
-                values.pop(name, None)
+        state["history"] = [(step, losses(values)) for step, values in state["history"]]
         return state
 
     def is_finite(self) -> bool:

@@ -61,6 +61,16 @@ def test_of_several_processes_the_newest_sight_counts(lessons):
     assert lessons.seen["A"][:4].tolist() == [5, 7, 7, -1]
 
 
+def test_to_look_at_all_processes_changes_nothing_of_ones_own(lessons):
+    other = Lessons(tuple(lessons.files.values()))
+    other.update(5, {"A": [(0, 4.0)]})
+    lessons.update(5, {"A": [(1, 3.0)]})
+    together = lessons.of_all([lessons.state_dict(), other.state_dict()])
+    assert [image.error for image in together.hard_images().worst["A"]] == [4.0, 3.0]
+    assert [image.error for image in lessons.hard_images().worst["A"]] == [3.0]
+    assert lessons.of_all([lessons.state_dict()]) is lessons
+
+
 def test_a_run_that_goes_back_forgets_what_it_has_seen_since(lessons):
     lessons.update(1, {"A": [(0, 1.0)]})
     kept = lessons.state_dict()

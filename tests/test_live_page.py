@@ -182,7 +182,7 @@ def test_curves_grow_while_the_page_is_open(seen: Run, page: Any) -> None:
 
 @pytest.mark.slow
 def test_an_alarm_is_seen_and_nothing_in_it_runs(seen: Run, page: Any) -> None:
-    page.wait_for_selector("text=The first health will appear here.")
+    page.wait_for_selector("text=How the run is doing is said here as soon as it can be told.")
     hostile = "<img src=x onerror='document.title=1'>"
     alarm = Alarm("D wins", "D_B", "100 % of pairs", hostile, "lower --lr")
     seen.monitor.show(500, Health(("cycle error falls",), (alarm,)))

@@ -156,7 +156,9 @@ def test_the_images_learned_worst_are_kept_and_come_back(tmp_path):
     said = []
     spread = {"A": Histogram((1, 4, 2), 0.0, 30.0), "B": Histogram((3, 0, 1), 0.0, 12.0)}
     worst = {"A": (HardImage("trainA/\udce4.png", 29.5, Image.new("RGB", (40, 30), "blue")),)}
-    files(tmp_path, said).show(400, HardImages(spread, worst))
+    log = files(tmp_path, said)
+    log.show(400, HardImages(spread, worst))
+    log.settle()
     assert said == []
     kept = json.loads((tmp_path / "hard_images.json").read_text())
     assert kept["step"] == 400

@@ -76,7 +76,7 @@ def _health(exhibits: Exhibits, *, height: int) -> Window:
     if Health in exhibits:
         html = texts.health(*exhibits[Health])
     else:
-        html = texts.notice("The first health will appear here.")
+        html = texts.notice("How the run is doing is said here as soon as it can be told.")
     return Window(HEALTH, (html, height), partial(text, HEALTH, html, height=height))
 
 

@@ -1,5 +1,6 @@
 """How well each training image was learned: its cycle errors, and the images that are worst."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -64,6 +65,16 @@ class Lessons:
                 later = seen > self.seen[domain]
                 self.errors[domain][later] = errors[later]
                 self.seen[domain][later] = seen[later]
+
+    def of_all(self, states: Sequence[Mapping[str, Any]]) -> "Lessons":
+        """What all processes have seen."""
+        if len(states) == 1:
+            return self
+        together = copy.copy(self)
+        together.errors = {domain: errors.copy() for domain, errors in self.errors.items()}
+        together.seen = {domain: seen.copy() for domain, seen in self.seen.items()}
+        together.load(states)
+        return together
 
     def hard_images(self) -> HardImages | None:
         """None before any image was brought back."""

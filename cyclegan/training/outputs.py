@@ -127,10 +127,8 @@ class Outputs:
     def _show_hard_images(self) -> None:
         state = self.state
         seen = state.world.gather(state.lessons.state_dict())
-        if state.world.leads:
-            state.lessons.load(seen)
-            if found := state.lessons.hard_images():
-                self._show(found)
+        if state.world.leads and (found := state.lessons.of_all(seen).hard_images()):
+            self._show(found)
 
     def _show(self, exhibit: Exhibit) -> None:
         self.monitors.show(self.state.progress.step, exhibit)

@@ -107,7 +107,6 @@ class RunState:
             self.meter.load_state_dict(state["meter"])
             self.history = [(int(step), dict(values)) for step, values in state["history"]]
             self._restore_own(state["ranks"])
-            self.lessons.load(rank["lessons"] for rank in state["ranks"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             first = " ".join(str(error).split())[:200]
             raise UserError(
@@ -136,6 +135,8 @@ class RunState:
                 images = [image for rank in ranks for image in rank["pools"][domain]["images"]]
                 kept = {**kept, "images": images[world.rank :: world.size]}
             pool.load_state_dict(kept, device=device)
+        seen = [own] if len(ranks) == world.size else ranks
+        self.lessons.load(rank["lessons"] for rank in seen)
         if world.rank < len(ranks):
             restore_random(own["random"], device)
 
