@@ -97,7 +97,7 @@ def _hard_images(exhibits: Exhibits) -> Iterator[Window]:
 
 
 def _gallery(step: int, images: HardImages) -> windows.Message:
-    return text(HARD_IMAGES, texts.hard_images(step, images), width=TWO_CELLS, height=2 * HEIGHT)
+    return text(HARD_IMAGES, texts.hard_images(step, images), width=TWO_CELLS, height=450)
 
 
 def _notice() -> windows.Message:
