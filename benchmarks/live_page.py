@@ -34,10 +34,10 @@ from cyclegan.monitor import (
     Histogram,
     Histograms,
     Preview,
-    visdom,
 )
-from cyclegan.monitor.visdom import VisdomMonitor
-from cyclegan.monitor.visdom_server import Sender
+from cyclegan.monitor.visdom import monitor as live
+from cyclegan.monitor.visdom.monitor import VisdomMonitor
+from cyclegan.monitor.visdom.server import Sender
 
 STEPS_A_SECOND = 10
 # As large as a sheet of four images of either domain.
@@ -61,7 +61,7 @@ COMPLETE = """count => {
 def main() -> None:
     options = _options()
     # As fast as it goes.
-    visdom.INTERVAL, visdom.SHARE, visdom.COMPUTING_SHARE = 0.0, 1e9, 1e9
+    live.INTERVAL, live.SHARE, live.COMPUTING_SHARE = 0.0, 1e9, 1e9
     with tempfile.TemporaryDirectory() as folder:
         figures = _measure(Path(folder), options)
     figures["within_bounds"] = figures["server_mb"]["most"] < 500 and all(

@@ -15,11 +15,12 @@ from PIL import Image
 from test_visdom import LOSSES, browser, picture, url_in, wait_for
 
 from cyclegan.errors import UserError
-from cyclegan.monitor import Preview, visdom
+from cyclegan.monitor import Preview
 from cyclegan.monitor.build import check_monitors
-from cyclegan.monitor.visdom import VisdomMonitor
-from cyclegan.monitor.visdom_login import PASSWORD, USERNAME, Login, is_loopback, login_from
-from cyclegan.monitor.visdom_server import Sender, Server, find_server, log_in, start_server
+from cyclegan.monitor.visdom import monitor as live
+from cyclegan.monitor.visdom.login import PASSWORD, USERNAME, Login, is_loopback, login_from
+from cyclegan.monitor.visdom.monitor import VisdomMonitor
+from cyclegan.monitor.visdom.server import Sender, Server, find_server, log_in, start_server
 from cyclegan.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +41,7 @@ def login(monkeypatch: pytest.MonkeyPatch) -> Login:
 def _nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(USERNAME, raising=False)
     monkeypatch.delenv(PASSWORD, raising=False)
-    monkeypatch.setattr(visdom, "INTERVAL", 0.05)
+    monkeypatch.setattr(live, "INTERVAL", 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def test_only_addresses_that_never_leave_the_machine_are_loopback() -> None:
 
 
 def test_a_server_started_by_hand_refuses_as_well(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cyclegan.monitor.visdom_server", "--host=0.0.0.0"]
+    command = [sys.executable, "-m", "cyclegan.monitor.visdom.server", "--host=0.0.0.0"]
     done = subprocess.run(
         [*command, "--port=0", f"--env_path={tmp_path / 'env'}"],
         capture_output=True,

@@ -25,10 +25,10 @@ from cyclegan.monitor import (
     Histogram,
     Histograms,
     Preview,
-    visdom,
 )
-from cyclegan.monitor.visdom import VisdomMonitor
-from cyclegan.monitor.visdom_windows import POSITIONS
+from cyclegan.monitor.visdom import monitor as live
+from cyclegan.monitor.visdom.monitor import VisdomMonitor
+from cyclegan.monitor.visdom.windows import POSITIONS
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -115,7 +115,7 @@ class Run:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    monkeypatch.setattr(visdom, "INTERVAL", 0.1)
+    monkeypatch.setattr(live, "INTERVAL", 0.1)
     made = Run(tmp_path)
     yield made
     made.monitor.close()

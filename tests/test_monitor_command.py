@@ -23,8 +23,8 @@ from cyclegan.errors import UserError
 from cyclegan.monitor import HardImage, HardImages, Histogram, watched
 from cyclegan.monitor.hard_images import write_hard_images
 from cyclegan.monitor.metrics import append_point, write_metrics
-from cyclegan.monitor.report_pictures import preview_path
-from cyclegan.monitor.visdom_server import post, start_server
+from cyclegan.monitor.preview_files import preview_path
+from cyclegan.monitor.visdom.server import post, start_server
 from cyclegan.monitor.watch import environments
 from cyclegan.monitor.watched import Watched
 

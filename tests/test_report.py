@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from cyclegan.monitor import Alarm, HardImage, HardImages, Health, Histogram, Preview
-from cyclegan.monitor import report_charts as drawing
-from cyclegan.monitor import report_pictures as pictures
+from cyclegan.monitor import preview_files as pictures
 from cyclegan.monitor.files import Files
 from cyclegan.monitor.record import Record, write_record
-from cyclegan.monitor.report import thinned, write_report
+from cyclegan.monitor.report import charts as drawing
+from cyclegan.monitor.report.page import thinned, write_report
 from cyclegan.presets import load_preset, to_yaml
 from cyclegan.settings import TrainSettings, check
 
@@ -129,7 +129,7 @@ def test_a_run_that_nobody_judged_is_judged_by_its_points(run, monkeypatch):
         judged.append((len(points), total_steps))
         return SICK
 
-    monkeypatch.setattr("cyclegan.monitor.report.judge", judge)
+    monkeypatch.setattr("cyclegan.monitor.report.page.judge", judge)
     Files(run, title="horses", steps_per_epoch=10, say=pytest.fail).close()
     assert judged == [(200, 2000)]
     assert "its outputs are alike" in text_of(run)

@@ -19,15 +19,18 @@ from urllib.request import urlopen
 import pytest
 from PIL import Image
 
-from cyclegan.monitor import Health, Monitor, Preview, visdom, visdom_place
+from cyclegan.monitor import Health, Monitor, Preview
 from cyclegan.monitor.curves import GROUPS
-from cyclegan.monitor.visdom import VisdomMonitor
-from cyclegan.monitor.visdom_app import ASSETS
-from cyclegan.monitor.visdom_drawing import _size
-from cyclegan.monitor.visdom_frames import MOST_FRAMES
-from cyclegan.monitor.visdom_history import MAX_FRAMES, MAX_POINTS, Curve, Curves, Frames
-from cyclegan.monitor.visdom_server import Server, find_server, post, start_server
-from cyclegan.monitor.visdom_windows import POSITIONS, plain_slider, slider
+from cyclegan.monitor.history import MAX_POINTS, Curve, Curves
+from cyclegan.monitor.visdom import monitor as live
+from cyclegan.monitor.visdom import place as placing
+from cyclegan.monitor.visdom.app import ASSETS
+from cyclegan.monitor.visdom.drawing import _size
+from cyclegan.monitor.visdom.frames import MOST_FRAMES
+from cyclegan.monitor.visdom.monitor import VisdomMonitor
+from cyclegan.monitor.visdom.server import Server, find_server, post, start_server
+from cyclegan.monitor.visdom.slider import MAX_FRAMES, Frames
+from cyclegan.monitor.visdom.windows import POSITIONS, plain_slider, slider
 
 LOSSES = {"adversarial_A": 0.5, "adversarial_B": 0.6, "cycle_A": 1.0, "cycle_A.ms_ssim": 0.2}
 LOSSES |= {"identity_A": 0.4, "content_B": 0.3, "D_A": 0.25, "D_B": 0.26}
@@ -36,7 +39,7 @@ OTHERS = {"lr": 2e-4, "images_per_second": 20.0}
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visdom, "INTERVAL", 0.05)
+    monkeypatch.setattr(live, "INTERVAL", 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -466,7 +469,7 @@ def test_updates_compute_for_a_small_share_of_the_time(
     history = [(step, LOSSES | OTHERS) for step in range(1000)]
     each = monitor(env="cheap", port=running.port, history=history)
     wait_for(lambda: points(running.url, "cycle", "cycle_A", "cheap"))
-    wait_for(lambda: each._pause > visdom.INTERVAL)
+    wait_for(lambda: each._pause > live.INTERVAL)
     began, computed = time.monotonic(), time.process_time()
     step = 1000
     while time.monotonic() - began < 4:
@@ -479,7 +482,7 @@ def test_updates_compute_for_a_small_share_of_the_time(
 def test_closing_sends_the_last_point(
     monitor: Callable[..., VisdomMonitor], running: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visdom, "INTERVAL", 60.0)
+    monkeypatch.setattr(live, "INTERVAL", 60.0)
     each = monitor(env="last", port=running.port)
     each.scalars(1, LOSSES)
     wait_for(lambda: points(running.url, "cycle", "cycle_A", "last"))
@@ -553,7 +556,7 @@ def test_our_own_server_is_started_again_and_shows_everything(
 def test_our_own_server_is_not_started_for_ever(
     monitor: Callable[..., VisdomMonitor], said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visdom_place, "MAX_STARTS", 1)
+    monkeypatch.setattr(placing, "MAX_STARTS", 1)
     each = monitor()
     each.scalars(1, LOSSES)
     url_in(said)
@@ -595,9 +598,9 @@ def test_a_killed_server_that_is_restarted_shows_everything(
 def test_a_server_that_hangs_costs_one_line_and_no_time(
     monitor: Callable[..., VisdomMonitor], said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visdom, "TIMEOUT", 0.1)
+    monkeypatch.setattr(live, "TIMEOUT", 0.1)
     # A server elsewhere, for which none of our own is started.
-    monkeypatch.setattr(visdom_place, "LOCAL_NAMES", ())
+    monkeypatch.setattr(placing, "LOCAL_NAMES", ())
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         each = monitor(port=deaf.getsockname()[1])
         began = time.monotonic()
@@ -626,7 +629,7 @@ def test_a_server_that_cannot_start_costs_one_line(
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
 def test_a_server_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     program = (
-        "import pathlib, sys, time; from cyclegan.monitor.visdom_server import start_server;"
+        "import pathlib, sys, time; from cyclegan.monitor.visdom.server import start_server;"
         "server = start_server(port=0, env_dir=pathlib.Path(sys.argv[1]));"
         "print(server.port, flush=True); time.sleep(60)"
     )
@@ -653,7 +656,7 @@ def test_a_server_survives_ctrl_c_and_listens_on_this_machine_only(running: Serv
 
 
 def test_the_server_gives_out_no_file_beside_its_own(running: Server) -> None:
-    for path in ("static/%2e%2e/visdom_server.py", f"static/{Path(__file__).resolve()}"):
+    for path in ("static/%2e%2e/server.py", f"static/{Path(__file__).resolve()}"):
         with socket.create_connection(("127.0.0.1", running.port)) as connection:
             connection.sendall(f"GET /{path} HTTP/1.0\r\n\r\n".encode())
             assert b"403 Forbidden" in connection.recv(100)

@@ -14,12 +14,14 @@ from urllib.request import Request, urlopen
 import pytest
 from test_visdom import LOSSES, monitor, picture, running, said, wait_for, windows
 
-from cyclegan.monitor import Preview, visdom, visdom_controls
-from cyclegan.monitor.visdom import VisdomMonitor
-from cyclegan.monitor.visdom_controls import BUTTONS, CONTROLS, Controls, pressed
-from cyclegan.monitor.visdom_frames import source_of
-from cyclegan.monitor.visdom_login import PASSWORD, USERNAME
-from cyclegan.monitor.visdom_server import Server, post, start_server
+from cyclegan.monitor import Preview
+from cyclegan.monitor.visdom import controls as listening
+from cyclegan.monitor.visdom import monitor as live
+from cyclegan.monitor.visdom.controls import BUTTONS, CONTROLS, Controls, pressed
+from cyclegan.monitor.visdom.frames import source_of
+from cyclegan.monitor.visdom.login import PASSWORD, USERNAME
+from cyclegan.monitor.visdom.monitor import VisdomMonitor
+from cyclegan.monitor.visdom.server import Server, post, start_server
 
 __all__ = ["monitor", "running", "said"]
 
@@ -34,9 +36,9 @@ EVENT = {
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visdom, "INTERVAL", 0.05)
-    monkeypatch.setattr(visdom_controls, "FIRST_WAIT", 0.05)
-    monkeypatch.setattr(visdom_controls, "DOUBLE_CLICK", 0.3)
+    monkeypatch.setattr(live, "INTERVAL", 0.05)
+    monkeypatch.setattr(listening, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(listening, "DOUBLE_CLICK", 0.3)
 
 
 @pytest.fixture

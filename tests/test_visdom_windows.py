@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from cyclegan.monitor import Alarm, HardImage, HardImages, Health, Histogram, Histograms
-from cyclegan.monitor import visdom_spread as spread
-from cyclegan.monitor import visdom_text as texts
-from cyclegan.monitor import visdom_windows as windows
 from cyclegan.monitor.curves import smoothed
-from cyclegan.monitor.visdom_history import Drawn
-from cyclegan.monitor.visdom_spread import quantile
+from cyclegan.monitor.history import Drawn
+from cyclegan.monitor.visdom import spread as spread
+from cyclegan.monitor.visdom import text as texts
+from cyclegan.monitor.visdom import windows as windows
+from cyclegan.monitor.visdom.spread import quantile
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
 POINTS = Drawn([1, 2, 3, 4], [1.0, 3.0, 2.0, 4.0])

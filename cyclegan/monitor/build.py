@@ -11,7 +11,7 @@ from cyclegan.monitor.console import Console
 from cyclegan.monitor.controls import ask
 from cyclegan.monitor.files import Files
 from cyclegan.monitor.metrics import each_point
-from cyclegan.monitor.visdom_login import check_host
+from cyclegan.monitor.visdom.login import check_host
 from cyclegan.option_types import NO_MONITOR, monitor_names
 from cyclegan.settings import TrainSettings
 
@@ -50,7 +50,7 @@ def build_monitors(
     chosen: list[Monitor] = [console, files]
     if _shows_page(settings):
         # Imported here: a run without the page needs no Visdom.
-        from cyclegan.monitor.visdom import VisdomMonitor
+        from cyclegan.monitor.visdom.monitor import VisdomMonitor
 
         page = VisdomMonitor(
             env=str(settings.name),

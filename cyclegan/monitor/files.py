@@ -13,6 +13,7 @@ from cyclegan.errors import explain
 from cyclegan.monitor import Exhibit, HardImages, Health, Preview
 from cyclegan.monitor.curves import losses
 from cyclegan.monitor.hard_images import write_hard_images
+from cyclegan.monitor.history import Curves
 from cyclegan.monitor.metrics import (
     Tail,
     append_line,
@@ -20,9 +21,8 @@ from cyclegan.monitor.metrics import (
     each_point,
     write_metrics,
 )
-from cyclegan.monitor.report import write_report
-from cyclegan.monitor.report_pictures import keep_small, preview_path
-from cyclegan.monitor.visdom_history import Curves
+from cyclegan.monitor.preview_files import keep_small, preview_path
+from cyclegan.monitor.report.page import write_report
 
 # Of the time between two, what it took to write index.html is at most this.
 _LARGEST_SHARE = 0.01

@@ -39,7 +39,7 @@ class MonitorSettings(BaseModel):
 def main(arguments: Sequence[str]) -> int:
     """Until it is interrupted; raises UserError where there is no such run, or no server."""
     settings = check(MonitorSettings, parse(MonitorSettings, arguments))
-    from cyclegan.monitor.visdom_login import check_host
+    from cyclegan.monitor.visdom.login import check_host
 
     check_host(settings.host)
     # Torch takes seconds to import: --help and a mistyped option answer before it.

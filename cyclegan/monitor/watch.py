@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cyclegan.errors import UserError
-from cyclegan.monitor.visdom_compare import COMPARE, Comparison
-from cyclegan.monitor.visdom_server import Server, start_server
+from cyclegan.monitor.visdom.compare import COMPARE, Comparison
+from cyclegan.monitor.visdom.server import Server, start_server
 from cyclegan.monitor.watched import Watched
 
 INTERVAL = 2.0  # seconds between two looks at the files

@@ -12,12 +12,12 @@ from cyclegan.monitor import Preview
 from cyclegan.monitor.controls import ask
 from cyclegan.monitor.hard_images import HARD_IMAGES_FILE, read_hard_images
 from cyclegan.monitor.health import judge
+from cyclegan.monitor.history import Curves
 from cyclegan.monitor.metrics import Point, Tail, read_metrics
+from cyclegan.monitor.preview_files import preview_path, preview_steps
 from cyclegan.monitor.record import is_held, total_steps
-from cyclegan.monitor.report_pictures import preview_path, preview_steps
-from cyclegan.monitor.visdom import VisdomMonitor
-from cyclegan.monitor.visdom_history import Curves
-from cyclegan.monitor.visdom_server import Server
+from cyclegan.monitor.visdom.monitor import VisdomMonitor
+from cyclegan.monitor.visdom.server import Server
 
 # Seconds. To judge a run takes all of its points, of which a run of days has many.
 JUDGE_EVERY = 10.0

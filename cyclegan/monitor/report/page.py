@@ -11,12 +11,12 @@ from pathlib import Path
 
 from cyclegan.monitor import Health
 from cyclegan.monitor.health import judge
+from cyclegan.monitor.history import Curves
 from cyclegan.monitor.metrics import Point, read_metrics
+from cyclegan.monitor.preview_files import previews
 from cyclegan.monitor.record import read_record, read_settings, total_steps
-from cyclegan.monitor.report_charts import Line, charts
-from cyclegan.monitor.report_facts import hard_images, head, health_of, making
-from cyclegan.monitor.report_pictures import previews
-from cyclegan.monitor.visdom_history import Curves
+from cyclegan.monitor.report.charts import Line, charts
+from cyclegan.monitor.report.facts import hard_images, head, health_of, making
 from cyclegan.run_files import write_atomically
 
 REPORT_FILE = "index.html"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from cyclegan.monitor import Histogram, Histograms
-from cyclegan.monitor.visdom_windows import (
+from cyclegan.monitor.visdom.windows import (
     COLOURS,
     FAINT,
     HEIGHT,

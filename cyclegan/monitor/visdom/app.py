@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from cyclegan.monitor.visdom_frames import handlers
-from cyclegan.monitor.visdom_login import guarded
+from cyclegan.monitor.visdom.frames import handlers
+from cyclegan.monitor.visdom.login import guarded
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 

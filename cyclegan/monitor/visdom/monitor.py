@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.monitor import Exhibit, Preview
-from cyclegan.monitor.visdom_controls import Controls
-from cyclegan.monitor.visdom_drawing import Drawing
-from cyclegan.monitor.visdom_history import Curves, Frame, Frames
-from cyclegan.monitor.visdom_login import LOCALHOST
-from cyclegan.monitor.visdom_page import page
-from cyclegan.monitor.visdom_place import Place
+from cyclegan.monitor.history import Curves
+from cyclegan.monitor.visdom.controls import Controls
+from cyclegan.monitor.visdom.drawing import Drawing
+from cyclegan.monitor.visdom.login import LOCALHOST
+from cyclegan.monitor.visdom.page import page
+from cyclegan.monitor.visdom.place import Place
+from cyclegan.monitor.visdom.slider import Frame, Frames
 
 INTERVAL = 2.0  # seconds between updates, at least
 TIMEOUT = 5.0  # seconds for one message

@@ -13,10 +13,10 @@ from urllib.error import HTTPError
 from PIL import Image
 
 from cyclegan.data.images import UnreadableImage
-from cyclegan.monitor.visdom_frames import name_of, source_of
-from cyclegan.monitor.visdom_history import Frame
-from cyclegan.monitor.visdom_server import Sender
-from cyclegan.monitor.visdom_windows import PREVIEW, Message, plain_slider, slider
+from cyclegan.monitor.visdom.frames import name_of, source_of
+from cyclegan.monitor.visdom.server import Sender
+from cyclegan.monitor.visdom.slider import Frame
+from cyclegan.monitor.visdom.windows import PREVIEW, Message, plain_slider, slider
 
 
 class Window(NamedTuple):

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from cyclegan.monitor.curves import grouped, losses, smoothed
-from cyclegan.monitor.visdom_drawing import Drawing, Window
-from cyclegan.monitor.visdom_history import Curves, Drawn
-from cyclegan.monitor.visdom_windows import Message, plot
+from cyclegan.monitor.history import Curves, Drawn
+from cyclegan.monitor.visdom.drawing import Drawing, Window
+from cyclegan.monitor.visdom.windows import Message, plot
 
 COMPARE = "compare"
 TIMEOUT = 5.0  # seconds for one message

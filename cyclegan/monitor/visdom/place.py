@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cyclegan.monitor.visdom_server import LOCAL_NAMES, Server, find_server, start_server
+from cyclegan.monitor.visdom.server import LOCAL_NAMES, Server, find_server, start_server
 
 MAX_STARTS = 4  # of our own server
 

@@ -1,7 +1,7 @@
 """A Visdom server without downloads, on this machine only unless told otherwise: the child process
 and its parent's side.
 
-python -m cyclegan.monitor.visdom_server --port 8097 --env_path ./checkpoints/visdom
+python -m cyclegan.monitor.visdom.server --port 8097 --env_path ./checkpoints/visdom
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from cyclegan.errors import one_line_errors
-from cyclegan.monitor.visdom_app import application
-from cyclegan.monitor.visdom_login import (
+from cyclegan.monitor.visdom.app import application
+from cyclegan.monitor.visdom.login import (
     COOKIE,
     LOCALHOST,
     PASSWORD,

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cyclegan.monitor.visdom_drawing import Window
-from cyclegan.monitor.visdom_login import is_loopback
-from cyclegan.monitor.visdom_text import notice
-from cyclegan.monitor.visdom_windows import CELL, Message, text
+from cyclegan.monitor.visdom.drawing import Window
+from cyclegan.monitor.visdom.login import is_loopback
+from cyclegan.monitor.visdom.text import notice
+from cyclegan.monitor.visdom.windows import CELL, Message, text
 
 CONTROLS = "controls"
 # What may be asked for, in the order of the buttons; the first takes turns with "go_on".

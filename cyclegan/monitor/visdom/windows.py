@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cyclegan.monitor.curves import losses, smoothed
-from cyclegan.monitor.visdom_history import Drawn
+from cyclegan.monitor.history import Drawn
 
 Message = dict[str, Any]
 
