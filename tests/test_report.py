@@ -260,7 +260,7 @@ def test_a_preview_that_was_left_out_once_is_never_shown_again_but_as_the_newest
 
 def test_each_preview_is_made_small_once(run, monkeypatch):
     made: list[int] = []
-    monkeypatch.setattr(pictures, "keep_small", lambda run_dir, step, image: made.append(step))
+    monkeypatch.setattr(pictures, "_keep_small", lambda run_dir, step, data: made.append(step))
     write_report(run)
     assert made == []
     (run / "previews" / "small" / "step_00001000.jpg").unlink()
@@ -279,9 +279,9 @@ def embedded(run: Path) -> dict[int, bytes]:
 
 def test_all_pictures_together_are_bounded(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (900, 1300, 3), dtype=np.uint8)
-    pictures.keep_small(tmp_path, 1, Image.fromarray(noise))
+    pictures.keep_preview(tmp_path, 1, Preview(Image.fromarray(noise)))
     small = tmp_path / "previews" / "small" / "step_00000001.jpg"
-    assert pictures.MOST_PREVIEWS * small.stat().st_size <= 12e6
+    assert pictures.MOST_PREVIEWS * small.stat().st_size <= 8e6
 
 
 def test_previews_after_the_newest_point_are_of_a_run_that_went_back(run):

@@ -22,6 +22,7 @@ from PIL import Image
 from cyclegan.monitor import Health, Monitor, Preview
 from cyclegan.monitor.curves import GROUPS
 from cyclegan.monitor.history import MAX_POINTS, Curve, Curves
+from cyclegan.monitor.preview_files import keep_preview
 from cyclegan.monitor.visdom import monitor as live
 from cyclegan.monitor.visdom import place as placing
 from cyclegan.monitor.visdom.app import ASSETS
@@ -169,7 +170,7 @@ def test_a_thinned_curve_forgets_and_goes_on() -> None:
 def test_the_slider_keeps_the_first_and_newest_and_spreads_the_others() -> None:
     frames = Frames(None)
     for step in range(0, 1_000_000, 400):
-        frames.add(step, picture(8, 8))
+        frames.add(step, Preview(picture(8, 8)))
         frames.copy()[-1].encode()
     steps = [frame.step for frame in frames.copy()]
     assert (steps[0], steps[-1], len(steps)) == (0, 999_600, MAX_FRAMES)
@@ -180,20 +181,21 @@ def test_the_slider_keeps_the_first_and_newest_and_spreads_the_others() -> None:
 def test_one_picture_at_most_waits_in_memory(tmp_path: Path) -> None:
     frames = Frames(tmp_path)
     for step in (0, 400, 800):
-        frames.add(step, picture(8, 8))
-        picture(8, 8).save(tmp_path / f"step_{step:08d}.png")
-    assert [frame.image is not None for frame in frames.copy()] == [False, False, True]
+        preview = Preview(picture(8, 8))
+        frames.add(step, preview)
+        keep_preview(tmp_path, step, preview)
+    assert [frame.preview is not None for frame in frames.copy()] == [False, False, True]
     assert all(frame.encode()[:2] == b"\xff\xd8" for frame in frames.copy())
-    assert all(frame.image is None for frame in frames.copy())
+    assert all(frame.preview is None for frame in frames.copy())
 
 
 def test_previews_told_again_replace_the_old_ones() -> None:
     frames = Frames(None)
     for step in (0, 400, 800):
-        frames.add(step, picture(8, 8))
+        frames.add(step, Preview(picture(8, 8)))
         frames.copy()[-1].encode()
     first = frames.copy()[0]
-    frames.add(400, picture(16, 8))
+    frames.add(400, Preview(picture(16, 8)))
     assert [frame.step for frame in frames.copy()] == [0, 400]
     assert frames.copy()[0] is first
     assert _size(frames.copy()[1].encode()) == (16, 8)
@@ -201,9 +203,10 @@ def test_previews_told_again_replace_the_old_ones() -> None:
 
 def test_a_long_run_s_files_are_thinned_before_any_is_read(tmp_path: Path) -> None:
     for step in range(0, 3000, 10):
-        (tmp_path / f"step_{step:08d}.png").touch()
-    (tmp_path / "step_x.png").touch()
-    (tmp_path / "notes.txt").touch()
+        (tmp_path / "previews").mkdir(exist_ok=True)
+        (tmp_path / "previews" / f"step_{step:08d}.png").touch()
+    (tmp_path / "previews" / "step_x.png").touch()
+    (tmp_path / "previews" / "notes.txt").touch()
     frames = Frames(tmp_path)
     assert frames.take_up(frames.find(), before=2505) == 2500
     steps = [frame.step for frame in frames.copy()]
@@ -213,7 +216,7 @@ def test_a_long_run_s_files_are_thinned_before_any_is_read(tmp_path: Path) -> No
 def test_a_picture_is_sent_in_less_than_300_kB() -> None:
     noise = Image.effect_noise((2600, 3900), 100).convert("RGB")
     frames = Frames(None)
-    frames.add(0, noise)
+    frames.add(0, Preview(noise))
     data = frames.copy()[0].encode()
     assert len(json.dumps(plain_slider(123_456, data, size=(8, 8)))) < 300_000
 

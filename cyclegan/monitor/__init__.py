@@ -7,6 +7,8 @@ from typing import Protocol
 
 from PIL import Image
 
+from cyclegan.monitor.pictures import preview_jpeg
+
 
 class Preview:
     """What the generators now make of the run's fixed images, as one picture, which may be drawn
@@ -15,14 +17,25 @@ class Preview:
 
     def __init__(self, image: Image.Image | Callable[[], Image.Image]) -> None:
         self._image = image
+        self._jpeg = b""
         self._lock = Lock()
 
     @property
     def image(self) -> Image.Image:
         with self._lock:
-            if not isinstance(self._image, Image.Image):
-                self._image = self._image()
-            return self._image
+            return self._drawn()
+
+    @property
+    def jpeg(self) -> bytes:
+        """The picture as pages have it, made once for all of them."""
+        with self._lock:
+            self._jpeg = self._jpeg or preview_jpeg(self._drawn())
+            return self._jpeg
+
+    def _drawn(self) -> Image.Image:
+        if not isinstance(self._image, Image.Image):
+            self._image = self._image()
+        return self._image
 
 
 @dataclass(frozen=True)

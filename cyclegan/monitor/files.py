@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from cyclegan.data.images import save_image
 from cyclegan.errors import explain
 from cyclegan.monitor import Exhibit, HardImages, Health, Preview
 from cyclegan.monitor.curves import losses
@@ -21,7 +20,7 @@ from cyclegan.monitor.metrics import (
     each_point,
     write_metrics,
 )
-from cyclegan.monitor.preview_files import keep_small, preview_path
+from cyclegan.monitor.preview_files import keep_preview
 from cyclegan.monitor.report.page import write_report
 
 # Of the time between two, what it took to write index.html is at most this.
@@ -72,8 +71,7 @@ class Files:
         elif isinstance(exhibit, HardImages):
             self._later(lambda: write_hard_images(self.run_dir, step, exhibit))
         elif isinstance(exhibit, Preview):
-            self._later(lambda: save_image(exhibit.image, preview_path(self.run_dir, step)))
-            self._later(lambda: keep_small(self.run_dir, step, exhibit.image))
+            self._later(lambda: keep_preview(self.run_dir, step, exhibit))
             if time.monotonic() >= self.renew_at:
                 self._renew()
 

@@ -1,4 +1,4 @@
-"""A run's previews on its page: spread over its time, and made small once."""
+"""A run's previews in its folder: as they were drawn, and beside that as pages have them."""
 
 import base64
 import re
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from cyclegan.data.images import UnreadableImage, read_image
-from cyclegan.monitor.pictures import jpeg
+from cyclegan.data.images import UnreadableImage, read_image, save_image
+from cyclegan.monitor import Preview
+from cyclegan.monitor.pictures import PREVIEW_BYTES, preview_jpeg
 from cyclegan.run_files import write_atomically
 
-# All together they stay within what a browser opens at once, 12 MB.
+# All together they stay within what a browser opens at once, 8 MB.
 MOST_PREVIEWS = 40
-MOST_BYTES = 300_000
 
 _JPEG = b"\xff\xd8\xff"
 
@@ -24,11 +24,9 @@ def preview_path(run_dir: Path, step: int) -> Path:
 
 
 def preview_steps(run_dir: Path) -> list[int]:
-    """The steps of all previews that are kept, rising."""
-    try:
-        names = [path.name for path in (run_dir / "previews").iterdir()]
-    except OSError:
-        return []
+    """The steps of all previews that are kept, rising; raises OSError where that cannot be read."""
+    folder = run_dir / "previews"
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     found = (re.fullmatch(r"step_(\d{8,15})\.png", name, re.ASCII) for name in names)
     return sorted(int(match[1]) for match in found if match)
 
@@ -43,12 +41,41 @@ def spread(steps: Sequence[int]) -> list[int]:
     return kept if not kept or kept[-1] == steps[-1] else [*kept, steps[-1]]
 
 
-def keep_small(run_dir: Path, step: int, image: Image.Image) -> bytes:
-    """Beside the preview itself: from then on the page takes it from there."""
-    data = jpeg(image, most=MOST_BYTES)
-    path = _small_path(run_dir, step)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: file.write(data))
+def keep_preview(run_dir: Path, step: int, preview: Preview) -> None:
+    """The picture itself, and beside it the one that pages take from then on."""
+    # That first: somebody may be waiting for it.
+    data = preview.jpeg
+    save_image(preview.image, preview_path(run_dir, step))
+    _keep_small(run_dir, step, data)
+
+
+def read_preview(run_dir: Path, step: int) -> Image.Image:
+    """The picture itself; raises UnreadableImage where there is none of that step.
+
+    Links are not followed: the folder may be from somebody else.
+    """
+    path = preview_path(run_dir, step)
+    # A pipe of that name would wait for its other end.
+    if not _is_plain(path):
+        raise UnreadableImage("there is no file of it")
+    return read_image(path)
+
+
+def small_preview(run_dir: Path, step: int, *, keep: bool = False) -> bytes:
+    """As pages have it; raises UnreadableImage like `read_preview`. What had to be made small anew
+    is kept if asked for.
+    """
+    path, small = preview_path(run_dir, step), _small_path(run_dir, step)
+    with suppress(OSError):
+        if _is_plain(small) and small.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+            with small.open("rb") as file:
+                data = file.read(PREVIEW_BYTES + 1)
+            if data.startswith(_JPEG) and len(data) <= PREVIEW_BYTES:
+                return data
+    data = preview_jpeg(read_preview(run_dir, step))
+    if keep:
+        with suppress(OSError):
+            _keep_small(run_dir, step, data)
     return data
 
 
@@ -57,34 +84,24 @@ def previews(run_dir: Path, *, until: int | None) -> Iterator[tuple[int, bytes]]
 
     Later ones than `until` are of a run that went back, and are made anew.
     """
-    steps = [step for step in preview_steps(run_dir) if until is None or step <= until]
-    for step in spread(steps):
-        data = _small(run_dir, step)
-        if data is not None:
-            yield step, base64.b64encode(data)
-
-
-def _small(run_dir: Path, step: int) -> bytes | None:
-    path, small = preview_path(run_dir, step), _small_path(run_dir, step)
-    # Where there is none, or an older one, it is made anew.
-    with suppress(OSError):
-        if small.is_file() and small.stat().st_mtime_ns >= path.stat().st_mtime_ns:
-            with small.open("rb") as file:
-                data = file.read(MOST_BYTES + 1)
-            if data.startswith(_JPEG) and len(data) <= MOST_BYTES:
-                return data
     try:
-        # A pipe of that name would wait for its other end.
-        image = read_image(path) if path.is_file() else None
-    except (UnreadableImage, OSError):
-        return None
-    if image is None:
-        return None
-    try:
-        return keep_small(run_dir, step, image)
+        steps = [step for step in preview_steps(run_dir) if until is None or step <= until]
     except OSError:
-        return jpeg(image, most=MOST_BYTES)
+        return
+    for step in spread(steps):
+        with suppress(UnreadableImage, OSError):
+            yield step, base64.b64encode(small_preview(run_dir, step, keep=True))
+
+
+def _keep_small(run_dir: Path, step: int, data: bytes) -> None:
+    path = _small_path(run_dir, step)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: file.write(data))
 
 
 def _small_path(run_dir: Path, step: int) -> Path:
     return run_dir / "previews" / "small" / f"step_{step:08d}.jpg"
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

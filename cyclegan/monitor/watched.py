@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from cyclegan.data.images import UnreadableImage, read_image
+from cyclegan.data.images import UnreadableImage
 from cyclegan.errors import UserError
 from cyclegan.monitor import Preview
 from cyclegan.monitor.controls import ask
@@ -14,7 +15,7 @@ from cyclegan.monitor.hard_images import HARD_IMAGES_FILE, read_hard_images
 from cyclegan.monitor.health import judge
 from cyclegan.monitor.history import Curves
 from cyclegan.monitor.metrics import Point, Tail, read_metrics
-from cyclegan.monitor.preview_files import preview_path, preview_steps
+from cyclegan.monitor.preview_files import preview_path, preview_steps, read_preview
 from cyclegan.monitor.record import is_held, total_steps
 from cyclegan.monitor.visdom.monitor import VisdomMonitor
 from cyclegan.monitor.visdom.server import Server
@@ -93,11 +94,11 @@ class Watched:
     def _stamps(self) -> dict[int, int]:
         """When each preview was written."""
         stamps = {}
-        for step in preview_steps(self.folder):
-            try:
-                stamps[step] = preview_path(self.folder, step).stat().st_mtime_ns
-            except OSError:
-                continue
+        # A folder on a network may be away for a moment.
+        with suppress(OSError):
+            for step in preview_steps(self.folder):
+                with suppress(OSError):
+                    stamps[step] = preview_path(self.folder, step).stat().st_mtime_ns
         return stamps
 
     def _new_previews(self) -> list[int]:
@@ -108,14 +109,12 @@ class Watched:
         """Takes from `steps` those that are shown."""
         while steps and steps[0] < before:
             step = steps.pop(0)
-            path = preview_path(self.folder, step)
             # An earlier one than what the page was told of would make it go back.
-            if step >= self._now and path.is_file():
-                try:
-                    self._page.show(step, Preview(read_image(path)))
+            if step >= self._now:
+                # It is read here: one that is half copied is not the newest yet.
+                with suppress(UnreadableImage):
+                    self._page.show(step, Preview(read_preview(self.folder, step)))
                     self._now = step
-                except UnreadableImage:
-                    continue
 
     def _judge(self) -> None:
         points = read_metrics(self.folder)

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 CELL, ZOOM = 200, 144
 _MARGIN, _GAP = 12, 8
 _TITLE, _HEADER, _CAPTION = 30, 22, 44
+_HEAD = _MARGIN + _TITLE + _HEADER
 WIDTH = 2 * _MARGIN + 4 * CELL + 3 * ZOOM + 6 * _GAP
 
 _INK, _FAINT, _PAPER = (30, 30, 30), (110, 110, 110), (255, 255, 255)
@@ -52,16 +53,16 @@ def sheet(rows_A: Sequence[Row], rows_B: Sequence[Row]) -> Image.Image:
     With --scale the smaller images of a row are enlarged to the size of the largest, bicubically.
     """
     end = _end([cycle_error(row) for row in (*rows_A, *rows_B)])
-    strips: list[Image.Image] = []
-    for rows, here, there in ((rows_A, "A", "B"), (rows_B, "B", "A")):
-        if rows:
-            strips += [_header(rows[0], here, there, end), *(_strip(row, end) for row in rows)]
-    height = sum(strip.height for strip in strips) + _MARGIN
-    page = Image.new("RGB", (WIDTH, height), _PAPER)
+    groups = [(rows, *names) for rows, names in ((rows_A, "AB"), (rows_B, "BA")) if rows]
+    height = sum(_HEAD + sum(_height(row) for row in rows) for rows, _, _ in groups)
+    page = Image.new("RGB", (WIDTH, height + _MARGIN), _PAPER)
     top = 0
-    for strip in strips:
-        page.paste(strip, (0, top))
-        top += strip.height
+    for rows, here, there in groups:
+        page.paste(_header(rows[0], here, there, end), (0, top))
+        top += _HEAD
+        for row in rows:
+            page.paste(_strip(row, end), (0, top))
+            top += _height(row)
     return page
 
 
@@ -119,9 +120,8 @@ def _end(errors: Sequence[np.ndarray]) -> int:
 
 def _strip(row: Row, end: float) -> Image.Image:
     """A row; its name is beneath the zooms."""
-    images = [row.real, row.fake, row.rec]
-    size = max(image.width for image in images), max(image.height for image in images)
-    images = [_resized(image, size) for image in images]
+    size = _size(row)
+    images = [_resized(image, size) for image in (row.real, row.fake, row.rec)]
     error = cycle_error(row)
     # Every pixel of the window is as many pixels of the zoom, where the zoom has so many.
     pixels = max(1, round(4 * ZOOM / min(size)))
@@ -134,8 +134,7 @@ def _strip(row: Row, end: float) -> Image.Image:
     shown = [_shown(image, fitted) for image in images]
     coloured = heat(np.asarray(_shown(Image.fromarray(error), fitted)), end)
     framed = [_framed(image, window, fitted[0] / size[0]) for image in (*shown, coloured)]
-    height = max(fitted[1], ZOOM + _CAPTION)
-    strip = Image.new("RGB", (WIDTH, height + _GAP), _PAPER)
+    strip = Image.new("RGB", (WIDTH, _height(row)), _PAPER)
     for left, cell in zip(_lefts(), (*framed, *zooms), strict=True):
         strip.paste(cell, (left, 0))
     pen, corner = ImageDraw.Draw(strip), (_lefts()[4], ZOOM + 6)
@@ -145,7 +144,7 @@ def _strip(row: Row, end: float) -> Image.Image:
 
 
 def _header(row: Row, here: str, there: str, end: float) -> Image.Image:
-    strip = Image.new("RGB", (WIDTH, _MARGIN + _TITLE + _HEADER), _PAPER)
+    strip = Image.new("RGB", (WIDTH, _HEAD), _PAPER)
     pen = ImageDraw.Draw(strip)
     pen.text((_MARGIN, _MARGIN), f"{here} to {there}, and back", fill=_INK, font=_font(19))
     names = [f"real_{here}", f"fake_{there}", f"rec_{here}"]
@@ -169,6 +168,15 @@ def _header(row: Row, here: str, there: str, end: float) -> Image.Image:
 def _lefts() -> list[int]:
     widths = [CELL] * 4 + [ZOOM] * 3
     return [_MARGIN + sum(widths[:index]) + index * _GAP for index in range(len(widths))]
+
+
+def _size(row: Row) -> tuple[int, int]:
+    images = row.real, row.fake, row.rec
+    return max(image.width for image in images), max(image.height for image in images)
+
+
+def _height(row: Row) -> int:
+    return max(_fitted(_size(row))[1], ZOOM + _CAPTION) + _GAP
 
 
 def _fitted(size: tuple[int, int]) -> tuple[int, int]:

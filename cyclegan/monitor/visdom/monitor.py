@@ -59,7 +59,7 @@ class VisdomMonitor:
         self._say = say
         self._lock = threading.Lock()
         self._curves = Curves()
-        self._frames = Frames(run_dir / "previews" if run_dir else None)
+        self._frames = Frames(run_dir)
         self._exhibits: dict[type, tuple[int, Any]] = {}
         # The newest step told, and the first that a monitor of this run was told by the run itself.
         self._told, self._first = -1, float("inf")
@@ -97,7 +97,7 @@ class VisdomMonitor:
         with self._lock:
             self._go_to(step)
             if isinstance(exhibit, Preview):
-                self._frames.add(step, exhibit.image)
+                self._frames.add(step, exhibit)
             else:
                 self._exhibits[type(exhibit)] = step, exhibit
         self._news.set()

@@ -1,72 +1,63 @@
 """The previews on the page's slider, over a run's whole time: bounded however long it is."""
 
 import bisect
-import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
-from cyclegan.data.images import UnreadableImage, read_image
-from cyclegan.monitor.pictures import jpeg
+from cyclegan.data.images import UnreadableImage
+from cyclegan.monitor import Preview
+from cyclegan.monitor.preview_files import preview_steps, small_preview
 
 MAX_FRAMES = 40
-# Wider than the page shows it, for a look from nearby; on its way it is a third larger.
-FRAME_WIDTH, FRAME_BYTES = 1400, 200_000
 
 
 @dataclass(eq=False)
 class Frame:
-    """A preview: as a picture, as its file, or as the JPEG that the page gets."""
+    """A preview: as it is shown, in the run's folder, or as the JPEG that the page gets."""
 
     step: int
-    path: Path | None = None
-    image: Image.Image | None = None
+    run_dir: Path | None = None
+    preview: Preview | None = None
     data: bytes = b""
 
     def encode(self) -> bytes:
         """The JPEG, made once; raises UnreadableImage where the picture is gone."""
         if not self.data:
-            image = self.image
-            if image is None:
-                if self.path is None or self.path.is_symlink():
-                    raise UnreadableImage("there is no file of it")
-                image = read_image(self.path)
-            self.data = jpeg(image, most=FRAME_BYTES, width=FRAME_WIDTH)
-            self.image = None
+            preview = self.preview
+            if preview is not None:
+                self.data = preview.jpeg
+            elif self.run_dir is not None:
+                self.data = small_preview(self.run_dir, self.step)
+            else:
+                raise UnreadableImage("it is kept nowhere")
+            self.preview = None
         return self.data
 
 
 class Frames:
     """Previews over a run's whole time: the first, the newest, and some between, evenly spread."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    def __init__(self, run_dir: Path | None) -> None:
+        self._run_dir = run_dir
         self._frames: list[Frame] = []
 
-    def find(self) -> dict[int, Path]:
-        """The run's files, by step; raises OSError where the folder cannot be read."""
-        found: dict[int, Path] = {}
-        if self._folder is not None and self._folder.is_dir():
-            for path in self._folder.iterdir():
-                if match := re.fullmatch(r"step_(\d{1,12})\.png", path.name):
-                    found[int(match[1])] = path
-        return found
+    def find(self) -> list[int]:
+        """The steps in the run's folder; raises OSError where that cannot be read."""
+        return preview_steps(self._run_dir) if self._run_dir else []
 
-    def take_up(self, found: Mapping[int, Path], *, before: float) -> int:
-        """Begins with these files, of steps before that one; gives the last step, or -1."""
-        earlier = [Frame(step, found[step]) for step in sorted(found) if step < before]
+    def take_up(self, found: Sequence[int], *, before: float) -> int:
+        """Begins with the previews of these steps `before` that; gives the last, or -1."""
+        earlier = [Frame(step, self._run_dir) for step in found if step < before]
         self._frames = _spread(earlier, MAX_FRAMES - len(self._frames)) + self._frames
         return self._frames[-1].step if self._frames else -1
 
-    def add(self, step: int, image: Image.Image) -> None:
+    def add(self, step: int, preview: Preview) -> None:
         self.forget(step)
         # One picture at most waits in memory; those before it are found again in their files.
         for frame in self._frames:
-            frame.image = None
-        path = None if self._folder is None else self._folder / f"step_{step:08d}.png"
-        self._frames.append(Frame(step, path, image))
+            frame.preview = None
+        self._frames.append(Frame(step, self._run_dir, preview))
         if len(self._frames) > MAX_FRAMES:
             # Of those between, the one that leaves the smallest gap.
             steps = [frame.step for frame in self._frames]
