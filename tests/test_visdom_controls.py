@@ -18,7 +18,7 @@ from cyclegan.monitor import Preview
 from cyclegan.monitor.visdom import controls as listening
 from cyclegan.monitor.visdom import monitor as live
 from cyclegan.monitor.visdom.controls import BUTTONS, CONTROLS, Controls, pressed
-from cyclegan.monitor.visdom.frames import source_of
+from cyclegan.monitor.visdom.frames import name_of, source_of
 from cyclegan.monitor.visdom.login import PASSWORD, USERNAME
 from cyclegan.monitor.visdom.monitor import VisdomMonitor
 from cyclegan.monitor.visdom.server import Server, post, start_server
@@ -276,7 +276,7 @@ def test_the_pictures_are_behind_the_login_too(
         cookie = {"Cookie": wait_for(lambda: each._drawing.sender.cookie)}
         wait_for(lambda: each._drawing.preview_height)
         frame = each._frames.copy()[0].encode()
-        address = urljoin(f"{server.url}/env/run", source_of("run", frame))
+        address = urljoin(f"{server.url}/env/run", source_of("run", name_of(frame)))
         assert urlopen(Request(address, headers=cookie)).read() == frame
         assert frame not in urlopen(address).read(), "without it, that is the form"
     finally:

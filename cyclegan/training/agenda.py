@@ -14,7 +14,7 @@ EARLY_REPORTS = (1, 10)
 # Besides every --preview_every steps: who has just begun wants to see something.
 EARLY_LOOKS = (100, 400)
 
-# Hard images are shown with every so-manieth preview: to read them takes a while.
+# Hard images are shown with every fifth preview: to read them takes a while.
 PREVIEWS_BETWEEN = 5
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from base64 import b64encode
 from collections.abc import Callable, Hashable, Iterable
@@ -10,10 +9,8 @@ from contextlib import suppress
 from typing import NamedTuple
 from urllib.error import HTTPError
 
-from PIL import Image
-
 from cyclegan.data.images import UnreadableImage
-from cyclegan.monitor.visdom.frames import name_of, source_of
+from cyclegan.monitor.visdom.frames import source_of
 from cyclegan.monitor.visdom.server import Sender
 from cyclegan.monitor.visdom.slider import Frame
 from cyclegan.monitor.visdom.windows import PREVIEW, Message, plain_slider, slider
@@ -98,11 +95,10 @@ class Drawing:
 
     def _slider(self, frames: list[Frame]) -> Message:
         newest = frames[-1]
-        size = _size(newest.encode())
         if self._is_visdoms:
-            return plain_slider(newest.step, newest.encode(), size=size)
-        sources = [(frame.step, source_of(self.env, frame.encode())) for frame in frames]
-        return slider(sources, size=size)
+            return plain_slider(newest.step, newest.encode(), size=newest.size)
+        sources = [(frame.step, source_of(self.env, frame.name)) for frame in frames]
+        return slider(sources, size=newest.size)
 
     def _send_frame(self, frame: Frame, drop: Callable[[Frame], None]) -> bool:
         """Whether our own server has it now, or Visdom's could have it."""
@@ -120,7 +116,7 @@ class Drawing:
             except HTTPError as error:
                 error.close()
                 answer = ""
-            self._is_visdoms = answer != name_of(data)
+            self._is_visdoms = answer != frame.name
         self._sent.add(frame)
         return True
 
@@ -132,8 +128,3 @@ class Drawing:
         answer = self.sender.post(self.url, path, message | {"eid": self.env})
         if answer != message["win"]:
             raise ConnectionError(f"the program at {self.url} is not Visdom")
-
-
-def _size(jpeg: bytes) -> tuple[int, int]:
-    with Image.open(io.BytesIO(jpeg)) as image:
-        return image.width, image.height

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 # Bounds what whoever may draw on the page can make the server keep.
-MOST_FRAMES, MOST_BYTES = 100, 400_000
+MOST_FRAMES, MOST_BYTES = 300, 400_000
 
 
 def name_of(jpeg: bytes) -> str:
@@ -21,9 +21,9 @@ def name_of(jpeg: bytes) -> str:
     return hashlib.sha256(jpeg).hexdigest()[:24]
 
 
-def source_of(env: str, jpeg: bytes) -> str:
+def source_of(env: str, name: str) -> str:
     """Where the page of an environment finds it."""
-    return f"../frame/{quote(env)}/{name_of(jpeg)}.jpg"
+    return f"../frame/{quote(env)}/{name}.jpg"
 
 
 def handlers() -> dict[str, type[Any]]:

@@ -1,38 +1,52 @@
 """The previews on the page's slider, over a run's whole time: bounded however long it is."""
 
 import bisect
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from cyclegan.data.images import UnreadableImage
 from cyclegan.monitor import Preview
 from cyclegan.monitor.preview_files import preview_steps, small_preview
+from cyclegan.monitor.visdom.frames import name_of
 
-MAX_FRAMES = 40
+MAX_FRAMES = 200
 
 
 @dataclass(eq=False)
 class Frame:
-    """A preview: as it is shown, in the run's folder, or as the JPEG that the page gets."""
+    """A preview: as it is shown, as the JPEG that the page gets, or in the run's folder. Once the
+    JPEG was asked for, `name` and `size` are known: of its bytes, and in pixels.
+    """
 
     step: int
     run_dir: Path | None = None
     preview: Preview | None = None
     data: bytes = b""
+    name: str = ""
+    size: tuple[int, int] = (0, 0)
 
     def encode(self) -> bytes:
-        """The JPEG, made once; raises UnreadableImage where the picture is gone."""
-        if not self.data:
-            preview = self.preview
-            if preview is not None:
-                self.data = preview.jpeg
-            elif self.run_dir is not None:
-                self.data = small_preview(self.run_dir, self.step)
-            else:
-                raise UnreadableImage("it is kept nowhere")
+        """The JPEG; raises UnreadableImage where the picture is gone."""
+        preview, data = self.preview, self.data
+        if preview is not None:
+            self.data = data = preview.jpeg
             self.preview = None
-        return self.data
+        elif not data:
+            if self.run_dir is None:
+                raise UnreadableImage("it is kept nowhere")
+            data = small_preview(self.run_dir, self.step)
+        self.name, self.size = name_of(data), _size(data)
+        return data
+
+    def leave_to_its_file(self) -> None:
+        """Where it has one, it needs no memory."""
+        self.preview = None
+        if self.run_dir is not None:
+            self.data = b""
 
 
 class Frames:
@@ -56,7 +70,7 @@ class Frames:
         self.forget(step)
         # One picture at most waits in memory; those before it are found again in their files.
         for frame in self._frames:
-            frame.preview = None
+            frame.leave_to_its_file()
         self._frames.append(Frame(step, self._run_dir, preview))
         if len(self._frames) > MAX_FRAMES:
             # Of those between, the one that leaves the smallest gap.
@@ -88,3 +102,8 @@ def _spread(frames: list[Frame], most: int) -> list[Frame]:
         near = (steps[place] for place in (right - 1, right) if 0 <= place < len(steps))
         chosen.add(min(near, key=lambda step: abs(step - wanted)))
     return [frame for frame in frames if frame.step in chosen]
+
+
+def _size(jpeg: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(jpeg)) as image:
+        return image.width, image.height

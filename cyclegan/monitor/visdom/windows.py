@@ -26,7 +26,7 @@ LEAST = 400  # of the health's
 # Visdom's grid.
 _ROW, _BAR_AND_GAP = 15, 24
 # Of the slider: no fewer than there are pictures.
-POSITIONS = 40
+POSITIONS = 200
 TWO_CELLS, THREE_CELLS = 2 * CELL + GAP, 3 * CELL + 2 * GAP
 
 # A domain, or a network, has the same colour in all windows.
