@@ -43,5 +43,6 @@ def _reduced(image: Image.Image, by: float) -> Image.Image:
 
 def _encoded(image: Image.Image, quality: int) -> bytes:
     file = io.BytesIO()
-    image.save(file, format="JPEG", quality=quality, optimize=True)
+    # Not optimized: that is a twentieth smaller, and takes the memory of the picture once more.
+    image.save(file, format="JPEG", quality=quality)
     return file.getvalue()
