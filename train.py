@@ -2,12 +2,14 @@
 
 import sys
 
+from cyclegan.allocator import share_freed_memory
 from cyclegan.command_line import train_settings
 from cyclegan.errors import one_line_errors
 
 
 def main() -> int:
     settings = train_settings(sys.argv[1:])
+    share_freed_memory()
     # Torch takes seconds to import: --help and a mistyped option answer before it.
     from cyclegan.training.trainer import Trainer
 

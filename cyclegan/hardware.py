@@ -1,21 +1,15 @@
 """What the machine at hand has: the only place that asks."""
 
-import ctypes
 import importlib.util
 import os
 import resource
 import shutil
-import sys
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from cyclegan.errors import UserError
-
-# Of glibc's malloc.h; where another library knows the function, it takes no notice of these.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST_INT = 2**31 - 1
 
 # Seconds from the program's start to the first line of ours.
 _LONGEST_START = 600.0
@@ -113,16 +107,6 @@ def has_compiler(device: torch.device) -> bool:
             importlib.util.find_spec("triton")
         )
     return device.type == "cpu" and any(map(shutil.which, ("g++", "clang++", "c++")))
-
-
-def keep_freed_memory() -> None:
-    """Has the C library keep freed memory for the next step. Given back to the system, it would
-    come again page by page, each of them set to 0 first: a tenth of a step's time on a CPU.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            mallopt(option, _LARGEST_INT)
 
 
 def check_compiler(asked: str, device: torch.device) -> None:

@@ -18,6 +18,7 @@ ORDER = (
     "classic_options",
     "option_types",
     "settings",
+    "allocator",
     "hardware",
     "run_files",
     "archives",

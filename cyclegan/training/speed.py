@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from cyclegan import hardware, spec
+from cyclegan import allocator, hardware, spec
 from cyclegan.errors import UserError, short
 from cyclegan.networks.build import GENERATOR_NAMES
 from cyclegan.networks.running import HALVES, Running, Speed
@@ -52,7 +52,7 @@ def plan(
 
 def prepare_torch(settings: TrainSettings, speed: Speed) -> None:
     """Sets what torch keeps for the whole process."""
-    hardware.keep_freed_memory()
+    allocator.keep_freed_memory()
     if settings.deterministic:
         compute_deterministically()
     hardware.allow_tf32(speed.precision != "fp32")

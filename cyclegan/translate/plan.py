@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from cyclegan import hardware
+from cyclegan import allocator, hardware
 from cyclegan.networks.running import HALVES, Speed
 from cyclegan.settings import TranslateSettings
 from cyclegan.translate.compiled import Say, Size
@@ -43,7 +43,7 @@ class Plan:
 
     def prepare_torch(self) -> None:
         """Sets what torch keeps for the whole process."""
-        hardware.keep_freed_memory()
+        allocator.keep_freed_memory()
         hardware.allow_tf32(self.speed.precision != "fp32")
 
     def batch_sizes(self, translator: Translator, counts: Mapping[Size, int]) -> dict[Size, int]:
