@@ -112,7 +112,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataroot", type=Path, default=ROOT / "data" / "lr2hr")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=801)
+    parser.add_argument("--steps", type=int, default=2001)
     parser.add_argument("--monitor", default="visdom", help="what is compared with none")
     parser.add_argument("--port", type=int, default=8197, help="port of the page")
     parser.add_argument("--device", default="cpu")
