@@ -1,6 +1,5 @@
-"""Small images for every test that needs some, and the cores dealt out among the workers."""
+"""Small images for every test that needs some."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +8,6 @@ import pytest
 from PIL import Image
 
 MakeImages = Callable[..., list[Path]]
-
-
-def pytest_configure() -> None:
-    """Before torch is imported: of `-n 2` each worker, and what it starts, takes its share."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    if workers > 1:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ TINY = [
     "--generator=resnet(blocks=1, dropout=True)",
     "--discriminator=patch(layers=1)",
     *("--ngf=4", "--ndf=4", "--load_size=40", "--crop_size=32", "--pool_size=3", "--ema=0.9"),
+    # So small networks are not worth a compiler's minute, however long the run.
+    "--compile=off",
     *("--monitor=none", "--device=cpu", "--print_every=4", "--preview_every=1000"),
 ]
 

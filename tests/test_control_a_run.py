@@ -10,8 +10,7 @@ from running import TINY, train, wait_for
 
 from cyclegan.monitor.controls import ask
 
-# So long a run would be compiled, which takes a while.
-ENDLESS = ["--name=run", "--steps=1000000", "--print_every=2", "--compile=off", *TINY[:-3]]
+ENDLESS = ["--name=run", "--steps=1000000", "--print_every=2", *TINY[:-3]]
 
 
 def until(condition, process, *, seconds: float = 60):
