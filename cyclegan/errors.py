@@ -41,8 +41,12 @@ def one_line_errors() -> Iterator[None]:
 
 def explain(error: BaseException) -> str:
     """An exception in few words and, where a file of the user's own raised it, its line there."""
-    message = short(" ".join(str(error).split()), most=600)
     kind = type(error).__name__
+    try:
+        message = short(printable(" ".join(str(error).split())), most=600)
+    # What somebody else's exception says of itself may fail in turn.
+    except Exception:
+        message = ""
     places = sysconfig.get_paths()
     not_theirs = {str(Path(__file__).parent), "<"}
     not_theirs |= {places[name] for name in ("stdlib", "purelib", "platlib")}

@@ -191,7 +191,7 @@ class TrainSettings(Settings):
         "(my_monitors.Mine), several with commas; files: only the run's folder; none: not even "
         "previews",
     )
-    quiet: bool = Field(False, description="say nothing but warnings and the end")
+    quiet: bool = Field(False, description="leave the reports out: warnings and the end remain")
     display_id: int = Field(1, ge=0, description="0 turns the live page off")
     display_server: str = Field("http://127.0.0.1", description="address of a Visdom server")
     display_port: int = Field(8097, ge=1, le=65535, description="port of the Visdom server")

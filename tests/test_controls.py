@@ -36,6 +36,13 @@ def test_a_pause_stands_while_its_file_does(tmp_path, clock):
     assert asking.wishes() == Wish.NONE
 
 
+def test_a_folder_is_no_pause(tmp_path, clock):
+    (tmp_path / "pause").mkdir()
+    assert Controls(tmp_path).wishes() == Wish.NONE
+    with pytest.raises(OSError, match="directory|permitted"):
+        ask(tmp_path, "go_on")
+
+
 def test_several_may_be_asked_at_once(tmp_path, clock):
     for name in FILES.values():
         ask(tmp_path, name)

@@ -146,7 +146,7 @@ def test_a_server_started_by_hand_refuses_as_well(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "--display_host 0.0.0.0 opens the page to other machines" in done.stderr
+    assert "--host 0.0.0.0 opens the page to other machines" in done.stderr
     assert not (tmp_path / "env").exists()
 
 

@@ -182,6 +182,13 @@ def test_a_run_that_is_trained_now_can_be_controlled_until_it_ends(watch, checkp
     assert not (folder / "stop").exists()
 
 
+def test_a_run_without_anything_says_so(watch, checkpoints):
+    (checkpoints / "first" / "metrics.jsonl").unlink()
+    shutil.rmtree(checkpoints / "first" / "previews")
+    run, _ = watch(checkpoints / "first")
+    assert run.is_empty
+
+
 # A real server
 
 

@@ -177,6 +177,36 @@ def test_one_that_fails_at_the_end_costs_a_line():
     assert len(said) == 1
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("nor does it say why")
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), Mute(), ValueError("red\x1b[31m")])
+def test_whatever_it_raises_costs_a_line(error):
+    class Leaves:
+        def scalars(self, step, values):
+            raise error
+
+    said: list[str] = []
+    careful = Careful(Leaves(), name="leaves", say=said.append)
+    careful.scalars(1, {})
+    careful.scalars(2, {})
+    assert len(said) == 1
+    assert said[0].isprintable()
+
+
+def test_what_it_does_to_a_picture_is_seen_by_nobody_else():
+    class Mails:
+        def show(self, step, exhibit):
+            exhibit.image.thumbnail((4, 4))
+
+    said: list[str] = []
+    preview = Preview(Image.new("RGB", (12, 8), "red"))
+    Careful(Mails(), name="mails", say=said.append).show(1, preview)
+    assert (preview.image.size, said) == ((12, 8), [])
+
+
 @pytest.mark.parametrize(
     ("monitor", "words"),
     [

@@ -9,7 +9,9 @@ from filelock import FileLock
 
 from cyclegan.__main__ import main
 from cyclegan.errors import UserError
+from cyclegan.monitor.metrics import read_metrics
 from cyclegan.monitor.record import Record, write_record
+from cyclegan.monitor.report.page import write_report
 
 RECORD = Record(command=("python", "train.py"), started="2026-03-01T14:00:00+00:00")
 
@@ -118,6 +120,38 @@ def test_what_a_terminal_would_obey_is_not_printed(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "\x1b" not in said
     assert "?[2J [bold]data" in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"step": %s, "D_A": 1}' % ("9" * 4000),
+        '{"step": 1e308, "D_A": 1}',
+        '{"step": -5, "D_A": 1}',
+        '{"step": 7, "D_\\ud800": 1}',
+        '{"step": 7, "pad": "%s"}' % ("x" * 250_000),
+    ],
+)
+def test_a_line_that_is_none_of_ours_hides_nothing(runs, capsys, line):
+    path = runs / "done" / "metrics.jsonl"
+    before = read_metrics(path.parent)
+    path.write_text(f'{line}\n{path.read_text()}{line}\n{{"step": 900000, "D_A": 2.5}}\n')
+    points = read_metrics(path.parent)
+    known = {step for step, _ in (*before, (900000, {}))}
+    assert [point for point in points if point[0] in known] == [*before, (900000, {"D_A": 2.5})]
+    assert all(name.isprintable() for _, values in points for name in values)
+    assert main(["runs", "--checkpoints_dir", str(runs)]) == 0
+    assert capsys.readouterr().out.count("\n") < 40
+    write_report(path.parent)
+    assert (path.parent / "index.html").exists()
+
+
+def test_numbers_beyond_all_measure_make_no_page_impossible(runs):
+    path = runs / "done" / "metrics.jsonl"
+    with path.open("a") as file:
+        file.write('{"step": 900000, "D_A": 1e308, "D_B": -1e308, "cycle_A": 3e38}\n')
+    write_report(path.parent)
+    assert (path.parent / "index.html").exists()
 
 
 def test_an_empty_folder_says_so(tmp_path, capsys, monkeypatch):

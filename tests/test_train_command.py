@@ -134,6 +134,28 @@ def test_a_new_run_of_the_same_name_moves_the_old_one_aside(dataroot, tmp_path):
     assert_equal(state(tmp_path, "run-1"), first)
 
 
+def test_a_run_that_cannot_begin_leaves_the_name_to_the_earlier_one(dataroot, tmp_path):
+    options = [f"--dataroot={dataroot}", "--name=run", "--steps=2", *TINY]
+    assert train(tmp_path, *options).returncode == 0
+    first = state(tmp_path)
+    (tmp_path / "their_monitors.py").write_text(
+        "class Refuses:\n    def __init__(self):\n        raise OSError('no route')\n"
+        "    def scalars(self, step, values): pass\n"
+        "    show = close = scalars\n"
+    )
+    monitor = "--monitor=their_monitors.Refuses"
+    second = train(tmp_path, *options, monitor)
+    assert second.returncode == 2
+    assert second.stderr.count("\n") == 1
+    assert "no route" in second.stderr
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]
+    assert_equal(state(tmp_path), first)
+    assert train(tmp_path, *options, "--name=new", monitor).returncode == 2
+    record = json.loads((tmp_path / "runs" / "new" / "run.json").read_text())
+    assert record["state"] == "failed"
+    assert "no route" in record["why"]
+
+
 def test_two_processes_do_not_train_one_run(dataroot, tmp_path):
     options = [f"--dataroot={dataroot}", "--name=run", "--steps=100000", *TINY]
     process = train(tmp_path, *options, popen=True)

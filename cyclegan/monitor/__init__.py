@@ -32,6 +32,10 @@ class Preview:
             self._jpeg = self._jpeg or preview_jpeg(self._drawn())
             return self._jpeg
 
+    def copy(self) -> "Preview":
+        """The same for somebody who may draw on it, or make it smaller."""
+        return Preview(lambda: self.image.copy())
+
     def _drawn(self) -> Image.Image:
         if not isinstance(self._image, Image.Image):
             self._image = self._image()

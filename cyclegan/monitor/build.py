@@ -6,7 +6,7 @@ from functools import partial
 
 from cyclegan import spec
 from cyclegan.errors import UserError, explain
-from cyclegan.monitor import Exhibit, Monitor, Monitors
+from cyclegan.monitor import Exhibit, Monitor, Monitors, Preview
 from cyclegan.monitor.console import Console
 from cyclegan.monitor.controls import ask
 from cyclegan.monitor.files import Files
@@ -84,7 +84,8 @@ class Careful:
         self._try(lambda monitor: monitor.scalars(step, values))
 
     def show(self, step: int, exhibit: Exhibit) -> None:
-        self._try(lambda monitor: monitor.show(step, exhibit))
+        own = exhibit.copy() if isinstance(exhibit, Preview) else exhibit
+        self._try(lambda monitor: monitor.show(step, own))
 
     def close(self) -> None:
         self._try(lambda monitor: monitor.close())
@@ -95,7 +96,7 @@ class Careful:
         try:
             call(self.monitor)
         # Whatever goes wrong there, the training goes on.
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.say(f"warning: --monitor {self.name}: {explain(error)}; it is told no more")
             self.monitor = None
 

@@ -48,16 +48,18 @@ class Controls:
         wishes = Wish.NONE
         for wish, name in FILES.items():
             path = self.run_dir / name
-            if path.exists() and (wish is Wish.PAUSE or _taken(path)):
+            if path.is_file() and (wish is Wish.PAUSE or _taken(path)):
                 wishes |= wish
         self.paused = bool(wishes & Wish.PAUSE)
         return wishes
 
 
 def ask(run_dir: Path, name: str) -> None:
-    """Puts such a file there, or takes `pause` away for the name "go_on"."""
+    """Puts such a file there, or takes `pause` away for the name "go_on"; raises OSError where that
+    cannot be.
+    """
     if name == "go_on":
-        _taken(run_dir / FILES[Wish.PAUSE])
+        (run_dir / FILES[Wish.PAUSE]).unlink(missing_ok=True)
     elif name in FILES.values():
         (run_dir / name).touch()
 

@@ -14,6 +14,9 @@ Point = tuple[int, dict[str, float]]
 
 # Of a line in a file that somebody else has made; ours have one or two thousand bytes.
 _LONGEST_LINE = 100_000
+# Differences and sums of smaller numbers are numbers too.
+_LARGEST = 1e100
+_LAST_STEP = 10**15
 
 
 class Tail:
@@ -23,6 +26,8 @@ class Tail:
         self.path = run_dir / METRICS_FILE
         self._inode = 0
         self._offset = 0
+        # In the middle of a line too long to be one of ours.
+        self._passing = False
 
     def more(self) -> Iterator[Point]:
         """From the first point on again where the file was written anew, as it is for a run that
@@ -35,11 +40,15 @@ class Tail:
         with self.path.open("rb") as file:
             now = os.fstat(file.fileno())
             if now.st_ino != self._inode or now.st_size < self._offset:
-                self._inode, self._offset = now.st_ino, 0
+                self._inode, self._offset, self._passing = now.st_ino, 0, False
             file.seek(self._offset)
-            while (line := file.readline(_LONGEST_LINE)).endswith(b"\n"):
+            while line := file.readline(_LONGEST_LINE):
+                whole = line.endswith(b"\n")
+                if not whole and len(line) < _LONGEST_LINE:
+                    return
                 self._offset = file.tell()
-                if (point := _point(line)) is not None:
+                passed, self._passing = self._passing, not whole
+                if whole and not passed and (point := _point(line)) is not None:
                     yield point
 
 
@@ -92,10 +101,14 @@ def _point(line: bytes) -> Point | None:
     try:
         values = json.loads(line)
         step = int(values.pop("step"))
+        if not 0 <= step < _LAST_STEP:
+            return None
     # A number of 5,000 digits is a ValueError, brackets 5,000 deep are a RecursionError.
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
-    return step, {name: v for name, value in values.items() if (v := _number(value)) is not None}
+    # A name that no text may hold would end up in one.
+    named = {name: _number(value) for name, value in values.items() if name.isprintable()}
+    return step, {name: value for name, value in named.items() if value is not None}
 
 
 def _number(value: object) -> float | None:
@@ -104,10 +117,7 @@ def _number(value: object) -> float | None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return float(value)
-    except OverflowError:
-        return math.nan
+    return float(value) if abs(value) < _LARGEST else math.nan
 
 
 def _line(step: int, values: Mapping[str, float]) -> str:

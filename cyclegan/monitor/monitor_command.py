@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     settings = check(MonitorSettings, parse(MonitorSettings, arguments))
     from cyclegan.monitor.visdom.login import check_host
 
-    check_host(settings.host)
+    check_host(settings.host, option="--host")
     # Torch takes seconds to import: --help and a mistyped option answer before it.
     from cyclegan.monitor.watch import watch
 

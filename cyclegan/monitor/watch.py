@@ -63,6 +63,9 @@ def _show(folders: Sequence[Path], server: Server, *, env_dir: Path, say: Say) -
         Watched(folder, env, server=server, env_dir=env_dir, say=say)
         for folder, env in zip(folders, environments(folders), strict=True)
     ]
+    for run in runs:
+        if run.is_empty:
+            say(f"{run.env}: nothing to show yet, as no report or preview is in {run.folder}")
     comparison = Comparison(server.url) if len(runs) > 1 else None
     if comparison:
         say(f"Visdom compares the runs: {server.shown}/env/{COMPARE}")

@@ -56,6 +56,10 @@ class Watched:
         # What is shown at an earlier step than another thing makes the page go back.
         self._now = max([self._step, *self._previews])
 
+    @property
+    def is_empty(self) -> bool:
+        return self._now < 0
+
     def look(self) -> None:
         """Tells the page what is new in the files."""
         # Points first: a preview is there before the points of later steps are.

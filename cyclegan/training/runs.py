@@ -1,5 +1,6 @@
 """A run's folder: claimed by one process, and never written over by another run."""
 
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -51,6 +52,16 @@ class RunFolder:
         if self.record is not None:
             with suppress(OSError):
                 write_record(self.path, self.record.at_end(state, step=step, why=why))
+
+    def undo(self, why: str) -> None:
+        """Of a run that cannot begin: the earlier one of its name gets that back."""
+        self.release()
+        if self.moved_to is None:
+            self.end("failed", step=0, why=why)
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):
+            self.moved_to.rename(self.path)
 
     def release(self) -> None:
         self._lock.release()

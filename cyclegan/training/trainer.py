@@ -66,14 +66,7 @@ class Trainer:
         self._decode()
         # The loader's processes are forked before any thread of ours runs.
         batches = self._batches()
-        monitors = Monitors()
-        if self.world.leads:
-            monitors = build_monitors(
-                self.settings,
-                console,
-                first_step=self.state.progress.step,
-                trusted=self.settings.trust_imports or not self.settings.continue_train,
-            )
+        monitors = self._monitors(folder, console) if folder else Monitors()
         self.outputs = Outputs(self.run, monitors, say=self._say)
         try:
             with StopRequest() as stop:
@@ -90,6 +83,15 @@ class Trainer:
             monitors.close()
             if folder is not None:
                 folder.release()
+
+    def _monitors(self, folder: RunFolder, console: Console) -> Monitors:
+        step = self.state.progress.step
+        trusted = self.settings.trust_imports or not self.settings.continue_train
+        try:
+            return build_monitors(self.settings, console, first_step=step, trusted=trusted)
+        except UserError as error:
+            folder.undo(str(error))
+            raise
 
     def _train(self, batches: Generator[Batch], stop: StopRequest) -> None:
         """To the last step, or to the stop; with as many returns to what was saved as are due."""

@@ -54,18 +54,18 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def check_host(host: str) -> None:
+def check_host(host: str, *, option: str = "--display_host") -> None:
     """Raises UserError where a server could not listen there, or would let anybody in."""
     if host == LOCALHOST:
         return
     if not is_loopback(host) and login_from() is None:
         raise UserError(
-            f"--display_host {host} opens the page to other machines: set {USERNAME} and "
+            f"{option} {host} opens the page to other machines: set {USERNAME} and "
             f"{PASSWORD} in the environment, which it then asks for"
         )
     if why := _why_not_bound(host):
         raise UserError(
-            f"--display_host {host} is no address of this machine ({why}): "
+            f"{option} {host} is no address of this machine ({why}): "
             "use 127.0.0.1, or 0.0.0.0 for all of them"
         )
 

@@ -184,7 +184,7 @@ def main() -> None:
     options.add_argument("--follow_parent", action="store_true", help="end when stdin closes")
     chosen = options.parse_args()
     with one_line_errors():
-        check_host(chosen.host)
+        check_host(chosen.host, option="--host")
     report = sys.stdout
     # Nobody reads our standard output after the port, and a full pipe would block the server.
     sys.stdout = sys.stderr
