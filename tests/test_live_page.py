@@ -1,5 +1,6 @@
 """The live page in a real browser, of made-up runs and of a real training."""
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
@@ -38,6 +40,8 @@ ARGUMENTS = [
     *("--disable-component-update", "--disable-sync", "--disable-quic"),
 ]
 CURVES = "[...document.querySelectorAll('.js-plotly-plot')].flatMap(p => p.data.map(t => t.name))"
+NEWEST = """Math.max(...[...document.querySelectorAll('.js-plotly-plot')].flatMap(
+  p => p.data.filter(t => t.name === 'lr').map(t => t.x.at(-1))))"""
 # Everything that is seen: titles, texts, and the last point of each curve.
 SEEN = """[...document.querySelectorAll('.window')].map(w => {
   const plot = w.querySelector('.js-plotly-plot');
@@ -281,39 +285,57 @@ def test_a_page_finds_a_server_that_was_killed_and_is_there_again(seen: Run, pag
 
 @pytest.mark.slow
 def test_a_real_training_is_watched_paused_and_stopped_in_a_browser(dataroot, tmp_path, browser):
+    """One that goes wrong: its generators stand still, and so D wins."""
     options = [option for option in TINY if not option.startswith(("--monitor", "--preview"))]
     process = train(
         tmp_path,
-        *(f"--dataroot={dataroot}", "--name=seen", "--steps=1000000", "--preview_every=50"),
-        *(*options, f"--display_port={free_port()}"),
+        *(f"--dataroot={dataroot}", "--name=seen", "--steps=4000", "--preview_every=40"),
+        *(*options, "--lr=1e-9", "--lr_D=2e-3", f"--display_port={free_port()}"),
         popen=True,
     )
     run_dir = tmp_path / "runs" / "seen"
     metrics = run_dir / "metrics.jsonl"
-    hosts = set()
+    requests: list[str] = []
     try:
         wait_for(metrics, process)
         said = next(line for line in process.stdout if "Visdom shows the run" in line)
         address = said.split()[-1]
         page = browser.new_page(viewport={"width": 1300, "height": 1600})
-        page.on("request", lambda request: hosts.add(request.url.split("/")[2].split(":")[0]))
+        page.on("request", lambda request: requests.append(request.url))
         page.goto(address)
-        page.wait_for_selector(".js-plotly-plot", timeout=90_000)
-        page.wait_for_selector("img[src*='/frame/']", timeout=90_000)
         page.wait_for_function(f"{CURVES}.includes('lr')", timeout=90_000)
         page.wait_for_function(f"{CURVES}.includes('pairs_A')", timeout=90_000)
         names = set(page.evaluate(CURVES))
 
+        first = page.evaluate(NEWEST)
+        until(lambda: page.evaluate(NEWEST) > first, 60)
+        page.wait_for_selector("img[src*='/frame/']", timeout=90_000)
+        newest = page.locator("img.content-image").first.get_attribute("src")
+        slide(page, 0)
+        page.wait_for_selector(".widget >> text=step 0")
+        assert page.locator("img.content-image").first.get_attribute("src") != newest
+        page.wait_for_selector(".window >> text=D wins", timeout=240_000)
+
         page.get_by_role("button", name="pause").click()
-        page.wait_for_selector("text=the run is paused")
-        until(lambda: _stands_still(metrics))
-        time.sleep(1.1)
-        page.get_by_role("button", name="go on").click()
+        page.wait_for_selector("text=the run is paused", timeout=60_000)
+        until(lambda: _stands_still(metrics), 60)
+        # What is under way arrives, and the page rests.
+        until(lambda: page.evaluate(SEEN) == (time.sleep(3), page.evaluate(SEEN))[1], 60)
+        before = page.evaluate(SEEN)
+        page.reload()
+        until(lambda: page.evaluate(SEEN) == before, 60)
+
+        os.kill(_server_of(process.pid), signal.SIGKILL)
+        page.wait_for_selector("text=offline", timeout=60_000)
+        page.wait_for_selector("text=online", timeout=90_000)
+        until(lambda: page.evaluate(SEEN) == before, 90)
+
         size = metrics.stat().st_size
-        until(lambda: metrics.stat().st_size > size)
-        page.get_by_role("button", name="stop").click()
-        page.screenshot(path=tmp_path / "page.png")
-        process.communicate(timeout=120)
+        until(lambda: _pressed(page, "go on") and metrics.stat().st_size > size, 60)
+        last = max(json.loads(line)["step"] for line in metrics.read_text().splitlines())
+        until(lambda: page.evaluate(NEWEST) > last, 60)
+        until(lambda: _pressed(page, "stop") and process.poll() is not None, 120)
+        process.communicate()
         page.close()
     finally:
         if process.poll() is None:
@@ -322,9 +344,43 @@ def test_a_real_training_is_watched_paused_and_stopped_in_a_browser(dataroot, tm
     assert process.returncode == 0
     values = json.loads(metrics.read_text().splitlines()[0])
     assert values.keys() - {"step", "data_share"} <= names
-    assert {host for host in hosts if not host.startswith("image")} == {"127.0.0.1"}
+    assert {urlsplit(url).hostname for url in requests if url.startswith("http")} == {"127.0.0.1"}
     with pytest.raises((urllib.error.URLError, ConnectionError)):
         urllib.request.urlopen(address, timeout=5)
+    _read_from_disk(run_dir / "index.html", browser)
+
+
+def _read_from_disk(report: Path, browser: Any) -> None:
+    page = browser.new_page()
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(report.as_uri())
+    assert "D wins" in page.inner_text("body")
+    shown = "[...document.images].find(i => i.checkVisibility()).src.length"
+    newest = page.evaluate(shown)
+    slide(page, 0)
+    until(lambda: page.evaluate(shown) != newest)
+    page.close()
+    assert [url for url in requests if not url.startswith("data:")] == [report.as_uri()]
+
+
+def _pressed(page: Any, name: str) -> bool:
+    """A button may be gone by now, as what it asks has been done."""
+    button = page.get_by_role("button", name=name)
+    if button.count():
+        button.first.click(timeout=5000)
+        time.sleep(1)
+    return True
+
+
+def _server_of(pid: int) -> int:
+    """The process of the page's server that a run has started."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == pid and b"visdom.server" in (folder / "cmdline").read_bytes():
+                return int(folder.name)
+    raise AssertionError("the run has no server")
 
 
 def _stands_still(path: Path) -> bool:
