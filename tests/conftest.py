@@ -1,5 +1,6 @@
-"""Small images for every test that needs some."""
+"""Small images for every test that needs some, and Ctrl-C as every test expects it."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,12 @@ import pytest
 from PIL import Image
 
 MakeImages = Callable[..., list[Path]]
+
+
+def pytest_configure() -> None:
+    """Whoever is started in the background ignores Ctrl-C, and so does all that it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
