@@ -25,6 +25,7 @@ from cyclegan.monitor.hard_images import write_hard_images
 from cyclegan.monitor.metrics import append_point, write_metrics
 from cyclegan.monitor.preview_files import preview_path
 from cyclegan.monitor.visdom.server import post, start_server
+from cyclegan.monitor.watch import _show as show
 from cyclegan.monitor.watch import environments
 from cyclegan.monitor.watched import Watched
 
@@ -182,11 +183,16 @@ def test_a_run_that_is_trained_now_can_be_controlled_until_it_ends(watch, checkp
     assert not (folder / "stop").exists()
 
 
-def test_a_run_without_anything_says_so(watch, checkpoints):
-    (checkpoints / "first" / "metrics.jsonl").unlink()
-    shutil.rmtree(checkpoints / "first" / "previews")
-    run, _ = watch(checkpoints / "first")
-    assert run.is_empty
+def test_a_run_without_anything_says_so(checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setattr(watched, "VisdomMonitor", Page)
+    folders = [checkpoints / "first", checkpoints / "empty"]
+    folders[1].mkdir()
+    server: Any = SimpleNamespace(url="http://127.0.0.1:9", port=9, shown="", alive=False)
+    said: list[str] = []
+    show(folders, server, env_dir=tmp_path, say=said.append)
+    told = [line for line in said if "nothing to show yet" in line]
+    assert len(told) == 1
+    assert told[0].startswith("empty: ")
 
 
 # A real server

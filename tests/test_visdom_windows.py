@@ -10,9 +10,8 @@ from PIL import Image
 from cyclegan.monitor import Alarm, HardImage, HardImages, Health, Histogram, Histograms
 from cyclegan.monitor.curves import smoothed
 from cyclegan.monitor.history import Drawn
-from cyclegan.monitor.visdom import spread as spread
+from cyclegan.monitor.visdom import spread, windows
 from cyclegan.monitor.visdom import text as texts
-from cyclegan.monitor.visdom import windows as windows
 from cyclegan.monitor.visdom.spread import quantile
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"

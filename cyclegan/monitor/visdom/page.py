@@ -9,9 +9,8 @@ from typing import Any
 from cyclegan.monitor import HardImages, Health, Histograms
 from cyclegan.monitor.curves import GROUPS, group, grouped, losses
 from cyclegan.monitor.history import Drawn
-from cyclegan.monitor.visdom import spread as spread
+from cyclegan.monitor.visdom import spread, windows
 from cyclegan.monitor.visdom import text as texts
-from cyclegan.monitor.visdom import windows as windows
 from cyclegan.monitor.visdom.controls import WINDOW_HEIGHT, Controls
 from cyclegan.monitor.visdom.drawing import Window
 from cyclegan.monitor.visdom.windows import HEALTH, HEIGHT, PREVIEW, TWO_CELLS, height_beside, text
