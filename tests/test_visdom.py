@@ -22,16 +22,12 @@ from PIL import Image
 
 from cyclegan.monitor import Health, Monitor, Preview
 from cyclegan.monitor.curves import GROUPS
-from cyclegan.monitor.history import MAX_POINTS, Curve, Curves
-from cyclegan.monitor.preview_files import keep_preview
 from cyclegan.monitor.visdom import monitor as live
 from cyclegan.monitor.visdom import place as placing
 from cyclegan.monitor.visdom.app import ASSETS
 from cyclegan.monitor.visdom.frames import MOST_FRAMES
 from cyclegan.monitor.visdom.monitor import VisdomMonitor
 from cyclegan.monitor.visdom.server import Server, find_server, post, start_server
-from cyclegan.monitor.visdom.slider import MAX_FRAMES, Frames
-from cyclegan.monitor.visdom.windows import POSITIONS, plain_slider, slider
 
 LOSSES = {"adversarial_A": 0.5, "adversarial_B": 0.6, "cycle_A": 1.0, "cycle_A.ms_ssim": 0.2}
 LOSSES |= {"identity_A": 0.4, "content_B": 0.3, "D_A": 0.25, "D_B": 0.26}
@@ -113,123 +109,6 @@ def url_in(said: list[str]) -> str:
 
 def picture(width: int = 300, height: int = 200) -> Image.Image:
     return Image.new("RGB", (width, height), (200, 80, 40))
-
-
-# The curves in memory
-
-
-@pytest.mark.parametrize("count", [1, 1000, 1001, 1002, 5000, 123_457])
-def test_a_curve_is_bounded_and_keeps_its_first_and_newest_point(count: int) -> None:
-    curve = Curve()
-    for step in range(count):
-        curve.add(step, step / 2)
-    assert len(curve.steps) <= MAX_POINTS
-    assert len(curve.steps) >= min(count, MAX_POINTS // 2)
-    assert (curve.steps[0], curve.steps[-1]) == (0, count - 1)
-    assert len(set(map(int.__sub__, curve.steps[1:-1], curve.steps[:-2]))) <= 1, "evenly spaced"
-    assert curve.values == pytest.approx([step / 2 for step in curve.steps], rel=1e-4)
-
-
-def test_a_run_that_goes_back_takes_its_later_points_again() -> None:
-    curve = Curve()
-    for step, value in [(0, 1.0), (10, 2.0), (20, 3.0), (10, 4.0), (20, 5.0)]:
-        curve.add(step, value)
-    assert curve.copy()[:2] == ([0, 10, 20], [1.0, 4.0, 5.0])
-
-
-def test_after_a_return_no_curve_keeps_later_points() -> None:
-    curves = Curves()
-    for step in (100, 200, 300, 400):
-        curves.add(step, {"cycle_A": step / 100} | ({"swd": 1.0} if step % 200 == 0 else {}))
-    curves.forget(300)
-    assert {name: points.steps for name, points in curves.copy().items()} == {
-        "cycle_A": [100, 200],
-        "swd": [200],
-    }
-    curves.forget(50)
-    assert curves.copy() == {}
-
-
-def test_a_thinned_curve_forgets_and_goes_on() -> None:
-    curve = Curve()
-    for step in range(5000):
-        curve.add(step, step)
-    curve.forget(2500)
-    assert curve.steps[-1] < 2500
-    for step in range(2500, 6000):
-        curve.add(step, step)
-    assert curve.steps == sorted(set(curve.steps))
-    assert curve.values == pytest.approx(curve.steps, rel=1e-4)
-    assert (curve.steps[0], curve.steps[-1]) == (0, 5999)
-    assert len(curve.steps) <= MAX_POINTS
-
-
-# The previews in memory
-
-
-def test_the_slider_keeps_the_first_and_newest_and_spreads_the_others() -> None:
-    frames = Frames(None)
-    for step in range(0, 1_000_000, 400):
-        frames.add(step, Preview(picture(8, 8)))
-        frames.copy()[-1].encode()
-    steps = [frame.step for frame in frames.copy()]
-    assert (steps[0], steps[-1], len(steps)) == (0, 999_600, MAX_FRAMES)
-    gaps = [b - a for a, b in zip(steps, steps[1:], strict=False)][:-1]
-    assert max(gaps) <= 3 * min(gaps)
-
-
-def test_one_picture_at_most_waits_in_memory(tmp_path: Path) -> None:
-    frames = Frames(tmp_path)
-    for step in (0, 400, 800):
-        preview = Preview(picture(8, 8))
-        frames.add(step, preview)
-        keep_preview(tmp_path, step, preview)
-    assert [frame.preview is not None for frame in frames.copy()] == [False, False, True]
-    assert all(frame.encode()[:2] == b"\xff\xd8" for frame in frames.copy())
-    assert all(frame.preview is None for frame in frames.copy())
-
-
-def test_previews_told_again_replace_the_old_ones() -> None:
-    frames = Frames(None)
-    for step in (0, 400, 800):
-        frames.add(step, Preview(picture(8, 8)))
-        frames.copy()[-1].encode()
-    first = frames.copy()[0]
-    frames.add(400, Preview(picture(16, 8)))
-    assert [frame.step for frame in frames.copy()] == [0, 400]
-    assert frames.copy()[0] is first
-    frames.copy()[1].encode()
-    assert frames.copy()[1].size == (16, 8)
-
-
-def test_a_long_run_s_files_are_thinned_before_any_is_read(tmp_path: Path) -> None:
-    for step in range(0, 30_000, 10):
-        (tmp_path / "previews").mkdir(exist_ok=True)
-        (tmp_path / "previews" / f"step_{step:08d}.png").touch()
-    (tmp_path / "previews" / "step_x.png").touch()
-    (tmp_path / "previews" / "notes.txt").touch()
-    frames = Frames(tmp_path)
-    assert frames.take_up(frames.find(), before=25_005) == 25_000
-    steps = [frame.step for frame in frames.copy()]
-    assert (steps[0], steps[-1], len(steps)) == (0, 25_000, MAX_FRAMES)
-
-
-def test_a_picture_is_sent_in_less_than_300_kB() -> None:
-    noise = Image.effect_noise((2600, 3900), 100).convert("RGB")
-    frames = Frames(None)
-    frames.add(0, Preview(noise))
-    data = frames.copy()[0].encode()
-    assert len(json.dumps(plain_slider(123_456, data, size=(8, 8)))) < 300_000
-
-
-@pytest.mark.parametrize("count", [1, 2, 7, 199, 200])
-def test_the_slider_has_always_as_many_positions_and_shows_every_picture(count: int) -> None:
-    frames = [(100 * index, f"{index}.jpg") for index in range(count)]
-    shown = [frame["src"] for frame in slider(frames, size=(8, 8))["frames"]]
-    assert len(shown) == POSITIONS >= MAX_FRAMES
-    assert list(dict.fromkeys(shown)) == [source for _, source in frames]
-    counts = [shown.count(source) for _, source in frames]
-    assert max(counts) - min(counts) <= 1
 
 
 # What a server is sent
