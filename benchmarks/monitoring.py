@@ -1,107 +1,157 @@
-"""What does it cost to be watched? python benchmarks/monitoring.py --rounds 5
+"""What does it cost to be watched? python benchmarks/monitoring.py --rounds 3
 
-The same training by the real command, with the page, the files, previews and health at their
-default intervals and with --monitor none, taking turns: the time of the steps themselves, from the
-tenth to the last, and the most memory of the training process. The page's server is a process of
-its own, and is counted where it takes time away from the training; the seconds of all cores from
-the start of the command to its end count it whole, and are much the same on a busy machine.
+The same training twice at once by the real command: with the page, the files, previews and health
+at their default intervals, and with --monitor none. They take turns of a second or two, in which
+the other stands still, its page's server too: what else the machine does then falls on both alike.
+Compared are the seconds of their turns from the tenth step to the last, with all looks at the fixed
+images and the hard images between them, and the most memory of the training process.
 """
 
 import argparse
 import json
-import resource
+import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from itertools import pairwise
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
-import yaml
 from common import report
 from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
-# Reports of so early steps hold what a compiler, or a library that chooses its kernels, takes.
+# What a compiler, or a library that chooses its kernels, takes, falls into so early steps.
 WARM_UP = 10
+POLL = 0.02  # seconds
 
 
 def main() -> None:
     options = _options()
-    seconds: dict[str, list[float]] = {options.monitor: [], "none": []}
-    computed: dict[str, list[float]] = {name: [] for name in seconds}
-    memory: dict[str, list[float]] = {name: [] for name in seconds}
+    names = (options.monitor, "none")
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    memory: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(options.rounds):
         # Each is first as often as the other.
-        for name in sorted(seconds, reverse=bool(turn % 2)):
-            before = _computed()
-            took, peak = _train(options, name)
-            seconds[name].append(took)
-            computed[name].append(_computed() - before)
-            memory[name].append(peak)
-            print(
-                f"{name}: {took:.2f} s, {computed[name][-1]:.2f} s of all cores, "
-                f"at most {peak:.0f} MB",
-                flush=True,
-            )
+        order = names if turn % 2 else names[::-1]
+        with tempfile.TemporaryDirectory() as folder:
+            trainings = {name: Training(name, Path(folder) / name, options) for name in order}
+            take_turns(list(trainings.values()), seconds=options.turn_s)
+        for name, training in trainings.items():
+            seconds[name].append(training.took)
+            memory[name].append(training.memory)
+            print(f"{name}: {training.took:.2f} s, at most {training.memory:.0f} MB", flush=True)
 
-    ratio, cores = (_ratio(found, options.monitor) for found in (seconds, computed))
+    ratio = statistics.median(
+        watched / alone for watched, alone in zip(*seconds.values(), strict=True)
+    )
     more = statistics.median(memory[options.monitor]) - statistics.median(memory["none"])
-    table = Table("", "seconds: median (least to most)", "of all cores", "most memory, MB")
-    for name in seconds:
-        peak = statistics.median(memory[name])
-        table.add_row(name, _spread(seconds[name]), _spread(computed[name]), f"{peak:.0f}")
-    Console(width=140).print(table)
+    table = Table("", "seconds: median (least to most)", "most memory, MB")
+    for name in names:
+        table.add_row(name, _spread(seconds[name]), f"{statistics.median(memory[name]):.0f}")
+    Console(width=100).print(table)
     figures = {
         "steps": options.steps,
-        "seconds": _rounded(seconds),
-        "seconds_of_all_cores": _rounded(computed),
+        "seconds": {name: [round(each, 2) for each in taken] for name, taken in seconds.items()},
         "ratio": round(ratio, 4),
         "cost_percent": round(100 * (ratio - 1), 2),
-        "cost_percent_of_all_cores": round(100 * (cores - 1), 2),
         "memory_more_mb": round(more, 1),
+        "within_bounds": ratio < 1.02 and more < 50,
     }
     report(figures, torch.device(options.device), out=options.out)
 
 
-def _train(options: argparse.Namespace, monitor: str) -> tuple[float, float]:
-    """Seconds of the steps after the first few, and the most megabytes of the process."""
-    with tempfile.TemporaryDirectory() as folder:
+class Training:
+    """A run of the command that goes on only in its turns; it begins standing still."""
+
+    def __init__(self, monitor: str, folder: Path, options: argparse.Namespace) -> None:
         command = [sys.executable, str(ROOT / "train.py"), "--dataroot", str(options.dataroot)]
-        command += ["--name", "run", "--checkpoints_dir", folder, "--device", options.device]
+        command += ["--name", "run", "--checkpoints_dir", str(folder), "--device", options.device]
         command += ["--steps", str(options.steps), "--monitor", monitor, *options.training]
         # A port of its own: another run's page is not to be disturbed.
         command += ["--display_port", str(options.port), "--cache", "ram"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        lines = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
-        settings = yaml.safe_load((Path(folder) / "run" / "settings.yaml").read_text())
-    images = settings["batch_size"] * settings["accumulate"]
-    points = [json.loads(line) for line in lines]
-    took = 0.0
-    for before, point in pairwise(points):
-        if before["step"] >= WARM_UP:
-            took += images * (point["step"] - before["step"]) / point["images_per_second"]
-    return took, 1000 * max(point["memory"] for point in points)
+        self._points = folder / "run" / "metrics.jsonl"
+        self._last = options.steps
+        self._clock = 0.0
+        self._began = self.took = self.memory = 0.0
+        self._seen = 0
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._send(signal.SIGSTOP)
+
+    @property
+    def runs(self) -> bool:
+        if self._process.poll():
+            raise subprocess.CalledProcessError(self._process.returncode, self._process.args)
+        return self._process.returncode is None
+
+    @property
+    def is_warm(self) -> bool:
+        return self._seen >= WARM_UP
+
+    def turn(self, seconds: float) -> None:
+        """Goes on for so long, or to its end."""
+        began, before = time.monotonic(), self._clock
+        self._send(signal.SIGCONT)
+        while self.runs and time.monotonic() - began < seconds:
+            time.sleep(POLL)
+            self._clock = before + time.monotonic() - began
+            self._look()
+        self._send(signal.SIGSTOP)
+
+    def end(self) -> None:
+        if self.runs:
+            self._send(signal.SIGKILL)
+            self._process.wait()
+
+    def _look(self) -> None:
+        """What its newest points say."""
+        try:
+            whole, _, _ = self._points.read_text().rpartition("\n")
+        except FileNotFoundError:
+            return
+        for line in whole.splitlines():
+            point = json.loads(line)
+            if point["step"] <= self._seen:
+                continue
+            self._seen = point["step"]
+            self.memory = max(self.memory, 1000 * point["memory"])
+            if self._seen == WARM_UP:
+                self._began = self._clock
+            if self._seen == self._last:
+                self.took = self._clock - self._began
+
+    def _send(self, number: signal.Signals) -> None:
+        for pid in list(_family(self._process.pid)) if self.runs else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
-def _computed() -> float:
-    """Seconds that commands which have ended, and those they started, kept a core busy."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def take_turns(trainings: Sequence[Training], *, seconds: float) -> None:
+    """Trains all of them to their ends, from the tenth step on side by side."""
+    try:
+        for training in trainings:
+            while training.runs and not training.is_warm:
+                training.turn(seconds)
+        while going := [training for training in trainings if training.runs]:
+            for training in going:
+                training.turn(seconds)
+    finally:
+        for training in trainings:
+            training.end()
 
 
-def _ratio(found: dict[str, list[float]], monitor: str) -> float:
-    """The median over rounds."""
-    return statistics.median(
-        mine / its for mine, its in zip(found[monitor], found["none"], strict=True)
-    )
-
-
-def _rounded(found: dict[str, list[float]]) -> dict[str, list[float]]:
-    return {name: [round(each, 3) for each in values] for name, values in found.items()}
+def _family(pid: int) -> Iterator[int]:
+    """The process and those that it started, and they started."""
+    yield pid
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in path.read_text().split():
+                yield from _family(int(child))
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -111,8 +161,9 @@ def _spread(values: Sequence[float]) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataroot", type=Path, default=ROOT / "data" / "lr2hr")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2001)
+    parser.add_argument("--turn_s", type=float, default=1.5, help="seconds of a turn")
     parser.add_argument("--monitor", default="visdom", help="what is compared with none")
     parser.add_argument("--port", type=int, default=8197, help="port of the page")
     parser.add_argument("--device", default="cpu")

@@ -1,14 +1,17 @@
-"""Small images for every test that needs some, and Ctrl-C as every test expects it."""
+"""What many tests need: small images, faults to inject, and Ctrl-C as every test expects it."""
 
+import importlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 MakeImages = Callable[..., list[Path]]
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 def pytest_configure() -> None:
@@ -55,3 +58,25 @@ def dataroot(tmp_path: Path, make_images: MakeImages) -> Path:
     ):
         make_images(tmp_path / "data" / folder, count, size=(52, 44), seed=seed)
     return tmp_path / "data"
+
+
+@pytest.fixture(scope="module")
+def faults() -> Iterator[SimpleNamespace]:
+    """The parts of benchmarks/faults.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        names = ("faults", "fault_run", "fault_inside")
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+
+
+@pytest.fixture
+def assert_same(faults: SimpleNamespace) -> Callable[..., None]:
+    """Bit for bit; without printing the weights where they are not."""
+    same = faults.fault_run.same
+
+    def compare(ours: dict, theirs: dict) -> None:
+        if not same(ours, theirs):
+            differ = [name for name in ours if not same(ours[name], theirs[name])]
+            pytest.fail(f"not the same: {', '.join(differ)}", pytrace=False)
+
+    return compare

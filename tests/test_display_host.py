@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import LOSSES, browser, picture, url_in, wait_for
 from PIL import Image
-from test_visdom import LOSSES, browser, picture, url_in, wait_for
 
 from cyclegan.errors import UserError
 from cyclegan.monitor import Preview

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from pages import picture
 from PIL import Image
-from test_visdom import picture
 
 from cyclegan.monitor import Preview
 from cyclegan.monitor.preview_files import keep_preview

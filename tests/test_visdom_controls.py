@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 from urllib.request import Request, urlopen
 
 import pytest
-from test_visdom import LOSSES, monitor, picture, running, said, wait_for, windows
+from pages import LOSSES, monitor, picture, running, said, wait_for, windows
 
 from cyclegan.monitor import Preview
 from cyclegan.monitor.visdom import controls as listening

@@ -116,7 +116,8 @@ def application(*, host: str, port: int, env_dir: Path) -> Any:
     ours.settings["debug"] = False
     ours.user_settings["user_css"] += STYLE
     own = {"app": ours}
-    pages = {"/": _front_page(), "/env/(.*)": _run_page(), "/socket": _page_socket()}
+    pages = {"/": _front_page(), "/env/(.*)": _run_page(), "/compare/(.*)": _comparison()}
+    pages["/socket"] = _page_socket()
     ours.add_handlers(".*", [(path, one, own) for path, one in (pages | handlers()).items()])
     return ours
 
@@ -145,18 +146,10 @@ def _front_page() -> type[Any]:
 def _run_page() -> type[Any]:
     from visdom.server.handlers import web_handlers
 
-    page: Any = web_handlers.EnvHandler
+    page: Any = _with_script(web_handlers.EnvHandler)
 
     class RunPage(page):  # type: ignore[misc]
-        """The page with our script; its windows once, where Visdom's page asks for them twice."""
-
-        def render_string(self, template_name: str, **options: Any) -> bytes:
-            whole: bytes = super().render_string(template_name, **options)
-            name = escape(options.get("active_item") or "runs").encode()
-            whole = MATHJAX.sub(b"", whole).replace(
-                b"<title>visdom</title>", b"<title>%s</title>" % name
-            )
-            return whole.replace(b"</body>", SCRIPT + b"</body>")
+        """Its windows once, where Visdom's page asks for them twice."""
 
         def post(self, name: str) -> None:
             socket = self.subs.get(json.loads(self.request.body).get("sid"))
@@ -169,6 +162,27 @@ def _run_page() -> type[Any]:
             super().post(name)
 
     return RunPage
+
+
+def _comparison() -> type[Any]:
+    from visdom.server.handlers import web_handlers
+
+    return _with_script(web_handlers.CompareHandler)
+
+
+def _with_script(page: Any) -> type[Any]:
+    class Page(page):  # type: ignore[misc]
+        """The page with our script, named after what it shows."""
+
+        def render_string(self, template_name: str, **options: Any) -> bytes:
+            whole: bytes = super().render_string(template_name, **options)
+            name = escape(options.get("active_item") or "runs").encode()
+            whole = MATHJAX.sub(b"", whole).replace(
+                b"<title>visdom</title>", b"<title>%s</title>" % name
+            )
+            return whole.replace(b"</body>", SCRIPT + b"</body>")
+
+    return Page
 
 
 def _static_files() -> type[Any]:

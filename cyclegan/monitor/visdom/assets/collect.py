@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 
 ASSETS = Path(__file__).resolve().parent
-MATHJAX = "js/mathjax/2.7.5"
 FONT = "fonts/glyphicons-halflings-regular.woff2"
 
-# The names on the right are those that Visdom's index.html and login.html ask for.
+# The names on the right are those that Visdom's index.html and login.html ask for. MathJax, which
+# index.html asks for too, is left out of our pages.
 PACKAGES: dict[str, dict[str, str]] = {
     "jquery@3.1.1": {"dist/jquery.min.js": "js/jquery.min.js"},
     "bootstrap@3.3.7": {
@@ -31,19 +31,6 @@ PACKAGES: dict[str, dict[str, str]] = {
     },
     "save-svg-as-png@1.4.17": {"lib/saveSvgAsPng.js": "js/saveSvgAsPng.js"},
     "sjcl@1.0.7": {"sjcl.js": "js/sjcl.js"},
-    "mathjax@2.7.5": {
-        name: f"{MATHJAX}/{name}"
-        for name in (
-            "MathJax.js",
-            "config/Safe.js",
-            "config/TeX-AMS-MML_HTMLorMML.js",
-            "extensions/Safe.js",
-            "jax/output/SVG/config.js",
-            "jax/output/SVG/jax.js",
-            "jax/output/SVG/fonts/TeX/fontdata.js",
-            "jax/output/SVG/fonts/TeX/Size1/Regular/Main.js",
-        )
-    },
 }
 
 
