@@ -1,6 +1,7 @@
-"""What many tests need: small images, faults to inject, and Ctrl-C as every test expects it."""
+"""What many tests need: small images, faults to inject, and the same surroundings anywhere."""
 
 import importlib
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +16,12 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 def pytest_configure() -> None:
-    """Whoever is started in the background ignores Ctrl-C, and so does all that it starts."""
+    # Whoever is started in the background ignores Ctrl-C, and so does all that it starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Where no bytecode is kept, as in many containers, each command of hundreds would compile torch
+    # anew, for three seconds.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture
