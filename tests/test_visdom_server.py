@@ -245,3 +245,29 @@ def test_the_page_shows_curves_and_preview_without_any_network(
     assert wrong == []
     hosts = {urlsplit(request).hostname for request in requests if request.startswith("http")}
     assert hosts == {"127.0.0.1"}
+
+
+def test_two_runs_of_one_server_are_laid_over_each_other_without_any_network(
+    monitor: Callable[..., VisdomMonitor], said: list[str], browser: Any
+) -> None:
+    first = monitor(env="one")
+    first.scalars(100, LOSSES)
+    first.scalars(200, LOSSES)
+    url = url_in(said)
+    second = monitor(env="two", port=int(url.rpartition(":")[2]))
+    second.scalars(100, LOSSES)
+    second.scalars(200, LOSSES)
+    wait_for(lambda: all(points(url, "cycle", "cycle_A", env)[1:] for env in ("one", "two")))
+
+    page = browser.new_page(viewport={"width": 1280, "height": 1500})
+    wrong: list[str] = []
+    page.on("requestfailed", lambda request: wrong.append(request.url))
+    page.on("response", lambda answer: answer.status >= 400 and wrong.append(answer.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(f"{url}/compare/one+two")
+    cycle = (
+        "[...document.querySelectorAll('.js-plotly-plot')].flatMap(p => p.data.map(t => t.name))"
+    )
+    page.wait_for_function(f"{cycle}.some(name => name == '1_cycle_A')")
+    assert "0_cycle_A" in page.evaluate(cycle)
+    assert wrong == []

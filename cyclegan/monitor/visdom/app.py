@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
 import time
@@ -56,9 +57,9 @@ button[title="smooth lines"] { margin-top: -4px; }
 .content-properties .btn:hover { background: #dfe9f6; }
 """
 
-# A page finds its server again, unless its reader has put it offline. Plots in sight are drawn
-# first, the others while nothing else is to be done, and none while the page is not looked at; the
-# link to edit them, which is never shown, would take as long as all else.
+# A page finds its server again, unless its reader has put it offline. Plots are drawn one after the
+# other, those in sight first, and none while the page is not looked at; the link to edit them,
+# which is never shown, would take as long as all else.
 SCRIPT = b"""
 <script>
 let leftAlone = false;
@@ -80,8 +81,8 @@ const inSight = plot => {
 };
 const plan = () => {
   if (next || document.hidden || !waiting.size) return;
-  const plots = [...waiting.keys()], first = plots.find(inSight);
-  next = first ? setTimeout(() => work(first)) : requestIdleCallback(() => work(plots[0]));
+  const plots = [...waiting.keys()];
+  next = setTimeout(() => work(plots.find(inSight) || plots[0]));
 };
 const work = plot => {
   const [data, layout, config] = waiting.get(plot);
@@ -167,7 +168,17 @@ def _run_page() -> type[Any]:
 def _comparison() -> type[Any]:
     from visdom.server.handlers import web_handlers
 
-    return _with_script(web_handlers.CompareHandler)
+    page: Any = _with_script(web_handlers.CompareHandler)
+
+    class Comparison(page):  # type: ignore[misc]
+        """Runs laid over each other; Visdom would look for them in the user's home."""
+
+        def get(self, names: str) -> None:
+            known = "+".join(name for name in names.split("+") if name in self.state)
+            options = {"items": sorted(self.state), "wrap_socket": self.wrap_socket}
+            self.render("index.html", user=getpass.getuser(), active_item=known, **options)
+
+    return Comparison
 
 
 def _with_script(page: Any) -> type[Any]:
