@@ -22,6 +22,8 @@ def pytest_configure() -> None:
     # Where no bytecode is kept, as in many containers, each command of hundreds would compile torch
     # anew, for three seconds.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # On tensors as small as these, threads wait for each other longer than they compute.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
