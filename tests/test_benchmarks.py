@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.parametrize(
     ("words", "figure"),
     [
-        ("step.py --size 32 --rounds 1 --no-ablation --device cpu --precision fp32", "ratio"),
+        ("step.py --size 32 --rounds 1 --no-ablation --device cpu --compile off", "ratio"),
         ("translate.py --size 32 --images 2 --rounds 1 --device cpu --precision fp32", "ratio"),
         ("loader.py --size 32 --images 8 --rounds 1", "times_faster_than_plain"),
         ("start.py --rounds 1", "commands"),

@@ -155,6 +155,16 @@ def test_an_averaged_copy_of_a_network_computes_nothing_again():
     assert not any(m.recompute for m in made.modules() if isinstance(m, Block))
 
 
+def test_a_network_is_compiled_once_and_only_when_it_is_called(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda call, **_: compiled.append(call) or call)
+    running = Running(network("resnet(blocks=1)", GENERATORS), Speed(compile="default"))
+    assert not compiled
+    for _ in range(2):
+        running(batches()[0])
+    assert len(compiled) == 1
+
+
 def test_a_network_that_cannot_be_compiled_runs_as_it_is(monkeypatch):
     def broken(function, **_):
         def fail(*args, **kwargs):

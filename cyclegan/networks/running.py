@@ -57,9 +57,19 @@ class Running:
             network.to(memory_format=torch.channels_last)
         self.forward: Callable[..., Any] = self._forward
         if speed.compile != "off":
-            self.forward = torch.compile(self._forward, dynamic=False, mode=MODES[speed.compile])
+            self.forward = self._compile
 
     def __call__(self, image: Tensor, **told: bool) -> Any:
+        return self.forward(image, **told)
+
+    def _compile(self, image: Tensor, **told: bool) -> Any:
+        """At the first call: the compiler takes seconds to load, for which nobody is to wait who
+        has mistyped an option.
+        """
+        # Both generators, and both states of a discriminator, count as one function's shapes.
+        torch._dynamo.config.recompile_limit = 64
+        mode = MODES[self.speed.compile]
+        self.forward = torch.compile(self._forward, dynamic=False, mode=mode)
         return self.forward(image, **told)
 
     def uncompile(self) -> None:

@@ -59,8 +59,6 @@ def prepare_torch(settings: TrainSettings, speed: Speed) -> None:
     # Where shapes are few, the fastest convolution for each is worth looking for.
     torch.backends.cudnn.benchmark = _has_one_size(settings) and not settings.deterministic
     if speed.compile != "off":
-        # Both generators, and both states of a discriminator, count as one function's shapes.
-        torch._dynamo.config.recompile_limit = 64
         hardware.keep_what_is_compiled()
 
 
