@@ -289,7 +289,7 @@ def test_a_real_training_is_watched_paused_and_stopped_in_a_browser(dataroot, tm
     options = [option for option in TINY if not option.startswith(("--monitor", "--preview"))]
     process = train(
         tmp_path,
-        *(f"--dataroot={dataroot}", "--name=seen", "--steps=4000", "--preview_every=40"),
+        *(f"--dataroot={dataroot}", "--name=seen", "--steps=4000", "--preview_every=40", "--quiet"),
         *(*options, "--lr=1e-9", "--lr_D=2e-3", f"--display_port={free_port()}"),
         popen=True,
     )
@@ -365,11 +365,13 @@ def _read_from_disk(report: Path, browser: Any) -> None:
 
 
 def _pressed(page: Any, name: str) -> bool:
-    """A button may be gone by now, as what it asks has been done."""
-    button = page.get_by_role("button", name=name)
-    if button.count():
-        button.first.click(timeout=5000)
-        time.sleep(1)
+    """A button may be gone at any moment, as what it asks has been done."""
+    page.evaluate(
+        """name => [...document.querySelectorAll('.window button')]
+        .find(button => button.textContent === name)?.click()""",
+        name,
+    )
+    time.sleep(1)
     return True
 
 
