@@ -3,8 +3,9 @@
 The same training twice at once by the real command: with the page, the files, previews and health
 at their default intervals, and with --monitor none. They take turns of a second or two, in which
 the other stands still, its page's server too: what else the machine does then falls on both alike.
-Compared are the seconds of their turns from the tenth step to the last, with all looks at the fixed
-images and the hard images between them, and the most memory of the training process.
+Compared are the seconds of their turns from the tenth step to the end of the command, with all
+looks at the fixed images, the hard images and the last word to the page, and the most memory of the
+training process.
 """
 
 import argparse
@@ -76,9 +77,7 @@ class Training:
         # A port of its own: another run's page is not to be disturbed.
         command += ["--display_port", str(options.port), "--cache", "ram"]
         self._points = folder / "run" / "metrics.jsonl"
-        self._last = options.steps
-        self._clock = 0.0
-        self._began = self.took = self.memory = 0.0
+        self._clock = self._began = self.memory = 0.0
         self._seen = 0
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self._send(signal.SIGSTOP)
@@ -88,6 +87,11 @@ class Training:
         if self._process.poll():
             raise subprocess.CalledProcessError(self._process.returncode, self._process.args)
         return self._process.returncode is None
+
+    @property
+    def took(self) -> float:
+        """Seconds of its turns since the tenth step."""
+        return self._clock - self._began
 
     @property
     def is_warm(self) -> bool:
@@ -122,8 +126,6 @@ class Training:
             self.memory = max(self.memory, 1000 * point["memory"])
             if self._seen == WARM_UP:
                 self._began = self._clock
-            if self._seen == self._last:
-                self.took = self._clock - self._began
 
     def _send(self, number: signal.Signals) -> None:
         for pid in list(_family(self._process.pid)) if self.runs else ():
