@@ -20,7 +20,7 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # Where no bytecode is kept, as in many containers, each command of hundreds would compile torch
-    # anew, for three seconds.
+    # anew, for seconds.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # On tensors as small as these, threads wait for each other longer than they compute.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

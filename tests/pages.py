@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from cyclegan.monitor.visdom import monitor as live
 from cyclegan.monitor.visdom.monitor import VisdomMonitor
 from cyclegan.monitor.visdom.server import Server, post, start_server
 
@@ -32,8 +33,11 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def monitor(tmp_path: Path, said: list[str]) -> Iterator[Callable[..., VisdomMonitor]]:
-    """Makes monitors and closes them after the test."""
+def monitor(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., VisdomMonitor]]:
+    """Makes monitors that do not take their time, and closes them after the test."""
+    monkeypatch.setattr(live, "INTERVAL", 0.05)
     made: list[VisdomMonitor] = []
 
     def make(**options: Any) -> VisdomMonitor:
@@ -72,7 +76,7 @@ def points(server_url: str, title: str, name: str, env: str = "run") -> list[tup
     return [p for t in traces if t["name"] == name for p in zip(t["x"], t["y"], strict=True)]
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
     end = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < end, "it did not happen in time"

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import time
@@ -16,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from pages import browser
+from pages import wait_for as until
 from PIL import Image
 from running import TINY, train, wait_for
 
@@ -32,13 +33,8 @@ from cyclegan.monitor.visdom import monitor as live
 from cyclegan.monitor.visdom.monitor import VisdomMonitor
 from cyclegan.monitor.visdom.windows import POSITIONS
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--disable-quic"),
-]
+__all__ = ["browser"]
+
 CURVES = "[...document.querySelectorAll('.js-plotly-plot')].flatMap(p => p.data.map(t => t.name))"
 NEWEST = """Math.max(...[...document.querySelectorAll('.js-plotly-plot')].flatMap(
   p => p.data.filter(t => t.name === 'lr').map(t => t.x.at(-1))))"""
@@ -50,8 +46,6 @@ SEEN = """[...document.querySelectorAll('.window')].map(w => {
     plot ? '' : w.querySelector('.content').innerText]);
 }).sort()"""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-
 LOSSES = {"adversarial_A": 0.5, "adversarial_B": 0.6, "cycle_A": 1.0, "D_A": 0.25, "D_B": 0.26}
 
 
@@ -59,15 +53,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -136,14 +121,6 @@ def seen(run: Run, page: Any) -> Run:
     page.wait_for_function(f"{CURVES}.includes('lr')")
     page.wait_for_selector(".widget >> text=step 500")
     return run
-
-
-def until(condition: Any, seconds: float = 30) -> Any:
-    end = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
-    return result
 
 
 def colour(page: Any) -> int:

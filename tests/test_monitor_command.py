@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 from filelock import FileLock
+from pages import browser, wait_for, windows
 from PIL import Image
 
 from cyclegan.__main__ import main
@@ -24,10 +24,12 @@ from cyclegan.monitor import HardImage, HardImages, Histogram, watched
 from cyclegan.monitor.hard_images import write_hard_images
 from cyclegan.monitor.metrics import append_point, write_metrics
 from cyclegan.monitor.preview_files import preview_path
-from cyclegan.monitor.visdom.server import post, start_server
+from cyclegan.monitor.visdom.server import start_server
 from cyclegan.monitor.watch import _show as show
 from cyclegan.monitor.watch import environments
 from cyclegan.monitor.watched import Watched
+
+__all__ = ["browser"]
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -198,24 +200,9 @@ def test_a_run_without_anything_says_so(checkpoints, tmp_path, monkeypatch):
 # A real server
 
 
-def windows(url: str, env: str) -> dict[str, Any]:
-    try:
-        return json.loads(post(f"{url}/win_data", {"win": None, "eid": env}, timeout=5))
-    except OSError:
-        return {}
-
-
 def traces(url: str, env: str, window: str) -> dict[str, list[int]]:
     found = windows(url, env).get(window)
     return {trace["name"]: trace["x"] for trace in found["content"]["data"]} if found else {}
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    end = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.1)
-    return result
 
 
 class Command:
@@ -330,26 +317,20 @@ def test_where_its_server_ends_the_command_does_too(command, checkpoints):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_trained_elsewhere_on_this_machine_obeys_the_page(command, checkpoints):
-    playwright = pytest.importorskip("playwright.sync_api")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        pytest.skip(f"none of {', '.join(names)} is installed")
+def test_a_run_that_is_trained_elsewhere_on_this_machine_obeys_the_page(
+    command, checkpoints, browser
+):
     folder = checkpoints / "second"
     with FileLock(folder / ".lock"):
         url = command("--checkpoints_dir", checkpoints, "first", "second").url()
         wait_for(lambda: "controls" in windows(url, "second"))
-        with playwright.sync_playwright() as driver:
-            switches = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
-            browser = driver.chromium.launch(executable_path=program, args=switches)
-            page = browser.new_page(viewport={"width": 1300, "height": 2000})
-            page.goto(f"{url}/env/second")
-            page.get_by_text("pause", exact=True).first.click(timeout=60_000)
-            wait_for((folder / "pause").exists)
-            # Sooner than a person would, it counts as the second click of a double one.
-            page.wait_for_timeout(1500)
-            page.get_by_text("go on", exact=True).first.click(timeout=60_000)
-            wait_for(lambda: not (folder / "pause").exists())
-            browser.close()
+        page = browser.new_page(viewport={"width": 1300, "height": 2000})
+        page.goto(f"{url}/env/second")
+        page.get_by_text("pause", exact=True).first.click(timeout=60_000)
+        wait_for((folder / "pause").exists)
+        # Sooner than a person would, it counts as the second click of a double one.
+        page.wait_for_timeout(1500)
+        page.get_by_text("go on", exact=True).first.click(timeout=60_000)
+        wait_for(lambda: not (folder / "pause").exists())
+        page.close()
     assert "controls" not in windows(url, "first")

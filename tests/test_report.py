@@ -4,12 +4,12 @@ import base64
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pages import browser
 from PIL import Image
 
 from cyclegan.monitor import Alarm, HardImage, HardImages, Health, Histogram, Preview
@@ -20,6 +20,8 @@ from cyclegan.monitor.report import charts as drawing
 from cyclegan.monitor.report.page import thinned, write_report
 from cyclegan.presets import load_preset, to_yaml
 from cyclegan.settings import TrainSettings, check
+
+__all__ = ["browser"]
 
 RECORD = Record(
     command=("python", "train.py", "--dataroot", "my data", "--preset", "quick"),
@@ -299,21 +301,6 @@ def test_a_run_whose_folder_cannot_be_written_shows_its_previews_all_the_same(ru
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        pytest.skip(f"none of {', '.join(names)} is installed")
-    switches = "--no-sandbox --disable-gpu --disable-background-networking --disable-sync"
-    switches += " --disable-component-update --no-first-run"
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=program, args=switches.split())
-        yield chromium
-        chromium.close()
 
 
 def shown(page: Any) -> list[str]:

@@ -37,11 +37,6 @@ from cyclegan.monitor.visdom.server import Server, find_server, post
 __all__ = ["monitor", "running", "said"]
 
 
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "INTERVAL", 0.05)
-
-
 def test_it_is_a_monitor(monitor: Callable[..., VisdomMonitor]) -> None:
     each: Monitor = monitor()
     each.close()

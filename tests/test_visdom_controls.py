@@ -16,7 +16,6 @@ from pages import LOSSES, monitor, picture, running, said, wait_for, windows
 
 from cyclegan.monitor import Preview
 from cyclegan.monitor.visdom import controls as listening
-from cyclegan.monitor.visdom import monitor as live
 from cyclegan.monitor.visdom.controls import BUTTONS, CONTROLS, Controls, pressed
 from cyclegan.monitor.visdom.frames import name_of, source_of
 from cyclegan.monitor.visdom.login import PASSWORD, USERNAME
@@ -36,7 +35,6 @@ EVENT = {
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "INTERVAL", 0.05)
     monkeypatch.setattr(listening, "FIRST_WAIT", 0.05)
     monkeypatch.setattr(listening, "DOUBLE_CLICK", 0.3)
 

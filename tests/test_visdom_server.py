@@ -36,11 +36,6 @@ from cyclegan.monitor.visdom.server import Server, find_server, start_server
 __all__ = ["browser", "monitor", "running", "said"]
 
 
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "INTERVAL", 0.05)
-
-
 def test_closing_at_once_starts_no_server(
     monitor: Callable[..., VisdomMonitor], tmp_path: Path
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import re
 import time
@@ -176,7 +175,7 @@ def _comparison() -> type[Any]:
         def get(self, names: str) -> None:
             known = "+".join(name for name in names.split("+") if name in self.state)
             options = {"items": sorted(self.state), "wrap_socket": self.wrap_socket}
-            self.render("index.html", user=getpass.getuser(), active_item=known, **options)
+            self.render("index.html", user="", active_item=known, **options)
 
     return Comparison
 
