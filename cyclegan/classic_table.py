@@ -152,8 +152,8 @@ def _device(given: Given) -> Ours:
         return {"device": "cpu"}
     if re.fullmatch(r"[0-9]{1,2}(,[0-9]{1,2})+", ids):
         raise UserError(
-            f"--gpu_ids {ids}: a run trains on one GPU; one process for each of several, by "
-            f"torchrun, is not there yet: write --device cuda:{ids.partition(',')[0]}"
+            f"--gpu_ids {ids}: each GPU has a process of its own: leave --gpu_ids out and begin "
+            f"the command with torchrun --nproc-per-node {ids.count(',') + 1} -- train.py"
         )
     if not re.fullmatch(r"[0-9]{1,2}", ids):
         raise UserError(f"--gpu_ids {ids}: write --device cuda:0, or --device cpu")

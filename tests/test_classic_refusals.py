@@ -41,7 +41,7 @@ def pairs(words: str) -> dict[str, str]:
         ("--lambda_identity nan", "must be a number"),
         ("--n_layers_D 2.5 --netD n_layers", "must be a whole number from 1 up"),
         ("--print_freq 0", "must be a whole number from 1 up"),
-        ("--gpu_ids 0,1,2", "write --device cuda:0"),
+        ("--gpu_ids 0,1,2", "torchrun --nproc-per-node 3 -- train.py"),
         ("--gpu_ids 2,3", "torchrun"),
         ("--gpu_ids all", "write --device cuda:0, or --device cpu"),
         ("--suffix {netG} --name n", "write the whole name by --name"),

@@ -52,10 +52,9 @@ def test_without_a_terminal_a_report_is_one_line(monkeypatch):
     )
 
 
-def test_quiet_leaves_reports_and_remarks_out(monkeypatch):
+def test_quiet_leaves_reports_out(monkeypatch):
     made, screen = on(monkeypatch, terminal=False, quiet=True)
     made.scalars(110, VALUES)
-    made.remark("4 images in trainA")
     made.say("warning: a broken file")
     assert screen.getvalue() == "warning: a broken file\n"
 

@@ -101,6 +101,7 @@ def test_settings_that_are_not_the_presets_come_first_and_all_are_folded(run):
     first, _, folded = page.partition("<details>")
     assert "<td>lr</td><td>0.0007</td><td>0.0005</td>" in first
     assert "<td>dataroot</td><td>my data</td><td>none</td>" in first
+    assert "<table><thead><tr><th>option</th><th>here</th><th>preset</th></tr></thead>" in page
     # The preset's own, though not the program's default.
     assert "<td>ngf</td>" not in first
     assert "<td>ngf</td><td>24</td>" in folded

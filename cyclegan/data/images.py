@@ -111,18 +111,13 @@ def from_levels(
     return images.div_(torch.full((), 127.5, device=images.device)).sub_(1.0)
 
 
-def from_levels_here(
-    levels: Tensor,
-    mirrored: Tensor,
-    *,
-    memory_format: torch.memory_format = torch.contiguous_format,
-) -> Tensor:
+def from_levels_here(levels: Tensor, mirrored: Tensor) -> Tensor:
     """The same of N x H x W x 3 on the CPU, with the images of these indices mirrored. By NumPy, in
     one thread: PyTorch would call for the cores that a step is computed on.
     """
     turned = set(mirrored.tolist())
     num, height, width, channels = levels.shape
-    images = torch.empty((num, channels, height, width), memory_format=memory_format)
+    images = torch.empty((num, channels, height, width))
     values = images.numpy()
     for index, image in enumerate(levels.numpy()):
         image = image[:, ::-1] if index in turned else image

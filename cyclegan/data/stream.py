@@ -59,7 +59,6 @@ def stream(
     *,
     num_threads: int,
     device: torch.device,
-    memory_format: torch.memory_format = torch.contiguous_format,
     start: str | None = None,
     say: Say = print,
 ) -> Generator[Batch]:
@@ -69,7 +68,7 @@ def stream(
     this one, when they are asked for), which begin by the method `start`. Every way gives the same
     numbers. Of processes that die, and are replaced, `say` is told.
     """
-    ready = partial(_transfer, device=device, memory_format=memory_format)
+    ready = partial(_transfer, device=device)
     if images.decoded is None:
         # The processes start here, not when the first batch is asked for.
         batches = _started(images, positions, num_threads, start=start)
@@ -259,18 +258,18 @@ def _pinned(levels: Levels) -> Levels:
     )
 
 
-def _transfer(levels: Levels, device: torch.device, memory_format: torch.memory_format) -> Batch:
+def _transfer(levels: Levels, device: torch.device) -> Batch:
     """On the device as the networks want it; on CUDA without waiting for the copy."""
     behind = device.type == "cuda"
 
     def images(levels: Tensor, mirrored: Tensor) -> Tensor:
         if device.type == "cpu":
-            return from_levels_here(levels, mirrored, memory_format=memory_format)
+            return from_levels_here(levels, mirrored)
         levels = levels.to(device, non_blocking=behind)
         if len(mirrored):
             mirrored = mirrored.to(device, non_blocking=behind)
             levels = levels.index_put((mirrored,), levels.index_select(0, mirrored).flip(2))
-        return from_levels(levels, memory_format=memory_format)
+        return from_levels(levels, memory_format=torch.contiguous_format)
 
     return Batch(
         images(levels.levels_A, levels.mirrored_A),

@@ -78,11 +78,6 @@ class Console:
             # The terminal was closed.
             self.rich.quiet = True
 
-    def remark(self, line: str) -> None:
-        """A line that --quiet leaves out."""
-        if not self.quiet:
-            self.say(line)
-
     def track(self, batches: Iterable[Item], *, step: int) -> Iterator[Item]:
         """The batches from a step up to the last, each counted when the loop asks for the next."""
         self.time_left.begin(step, time.monotonic())

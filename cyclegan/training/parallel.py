@@ -72,12 +72,12 @@ class World:
             dist.destroy_process_group()
             self._host = None
 
-    def each(self, batch_size: int, *, option: str = "batch_size") -> int:
+    def each(self, batch_size: int) -> int:
         """A process's part of so many images; raises UserError where they cannot be dealt out."""
         if batch_size % self.size:
             most = -(-batch_size // self.size) * self.size
             raise UserError(
-                f"--{option} {batch_size} cannot be dealt out to {self.size} processes: give a "
+                f"--batch_size {batch_size} cannot be dealt out to {self.size} processes: give a "
                 f"multiple of {self.size}, as {most} (it is the number over all of them)"
             )
         return batch_size // self.size

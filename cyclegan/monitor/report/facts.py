@@ -186,9 +186,7 @@ def _table(rows: Iterable[Sequence[object]], *, heads: Sequence[str] = ()) -> st
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(_told(cell))}</td>' for cell in row)}</tr>" for row in rows
     )
-    return (
-        f"<table>{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{body}</tbody></table>"
-    )
+    return f"<table>{head}<tbody>{body}</tbody></table>"
 
 
 def _told(value: object) -> str:

@@ -14,92 +14,15 @@ from cyclegan.monitor.visdom.frames import handlers
 from cyclegan.monitor.visdom.login import guarded
 
 ASSETS = Path(__file__).resolve().parent / "assets"
+STYLE = Path(__file__).with_name("live_page.css")
+SCRIPT = Path(__file__).with_name("live_page.js")
 
 # What may wait for a page that does not read: one that sleeps in a background tab, or on a laptop
 # that was closed, keeps its connection, and would have all updates of a day wait for it.
 MOST_WAITING = 64_000_000
 SAME_QUESTION = 0.1  # seconds in which a page's second request for all windows is passed over
 
-STYLE = """
-/* The link in every plot would send its curves to a public site. */
-.js-link-to-tool { display: none !important; }
 
-html { background: #eef1f5; }
-.window { border: 0; border-radius: 6px; box-shadow: 0 1px 3px rgba(16, 24, 40, .16); }
-.window, .caption, .widgets { color: #1f2937; }
-.bar { z-index: 1; background: none !important; }
-.bar > .pull-right:last-child {
-  float: left !important; padding: 4px 0 0 12px; font-size: 13px; font-weight: 600; color: #1f2937;
-}
-.bar button { float: right; color: #98a2b3; opacity: 0; }
-.window:hover .bar button { opacity: 1; }
-button[title="smooth lines"] { margin-top: -4px; }
-
-/* The picture begins at the top; caption and slider have the room beneath it. */
-.content-image { margin: 6px auto 0 !important; image-rendering: auto; }
-.content > p.caption { display: none; }
-.widgets { width: 100%; background: none; }
-.widget { margin: 0 14px 6px; font-weight: 600; }
-.widget input[type=range] { width: 100%; }
-.widget div > span { display: none; }
-
-.content-properties { padding: 8px 14px; }
-.table-properties, .table-properties td, .table-properties td.table-properties-name {
-  background: none; border: 0 !important; margin: 0; color: #1f2937;
-}
-.table-properties td.table-properties-name { text-align: left; padding: 2px; font-weight: 400; }
-.table-properties td.table-properties-value { text-align: right; padding: 2px 0; }
-.content-properties .btn {
-  min-width: 110px; border: 1px solid #b8c4d6; border-radius: 4px; background: #f5f8fc;
-  color: #1f4e86; font-weight: 600; padding: 4px 10px;
-}
-.content-properties .btn:hover { background: #dfe9f6; }
-"""
-
-# A page finds its server again, unless its reader has put it offline. Plots are drawn one after the
-# other, those in sight first, and none while the page is not looked at; the link to edit them,
-# which is never shown, would take as long as all else.
-SCRIPT = b"""
-<script>
-let leftAlone = false;
-document.addEventListener('click', event => {
-  if (event.isTrusted && event.target.matches('.btn-success, .btn-danger'))
-    leftAlone = event.target.textContent === 'online';
-}, true);
-setInterval(() => {
-  const buttons = [...document.querySelectorAll('.navbar-form .btn-danger')];
-  const offline = buttons.find(button => button.textContent === 'offline');
-  if (offline && !leftAlone && !document.hidden) offline.click();
-}, 2000);
-
-const draw = Plotly.newPlot, waiting = new Map();
-let next = null;
-const inSight = plot => {
-  const place = plot.getBoundingClientRect();
-  return place.bottom > 0 && place.top < window.innerHeight;
-};
-const plan = () => {
-  if (next || document.hidden || !waiting.size) return;
-  const plots = [...waiting.keys()];
-  next = setTimeout(() => work(plots.find(inSight) || plots[0]));
-};
-const work = plot => {
-  const [data, layout, config] = waiting.get(plot);
-  waiting.delete(plot);
-  next = null;
-  try {
-    if (plot.isConnected) draw(plot, data, layout, {...config, showLink: false});
-  } finally {
-    plan();
-  }
-};
-Plotly.newPlot = (id, ...all) => {
-  waiting.set(document.getElementById(id), all);
-  plan();
-};
-document.addEventListener('visibilitychange', plan);
-</script>
-"""
 # It would read all texts for formulas, of which there are none.
 MATHJAX = re.compile(rb"<script[^>]*mathjax/[^>]*></script>")
 
@@ -114,7 +37,7 @@ def application(*, host: str, port: int, env_dir: Path) -> Any:
     app.tornado_settings["static_handler_class"] = _static_files()
     ours = guarded(app.Application, host=host)(port=port, env_path=str(env_dir))
     ours.settings["debug"] = False
-    ours.user_settings["user_css"] += STYLE
+    ours.user_settings["user_css"] += STYLE.read_text(encoding="utf-8")
     own = {"app": ours}
     pages = {"/": _front_page(), "/env/(.*)": _run_page(), "/compare/(.*)": _comparison()}
     pages["/socket"] = _page_socket()
@@ -181,6 +104,8 @@ def _comparison() -> type[Any]:
 
 
 def _with_script(page: Any) -> type[Any]:
+    script = b"<script>%s</script>" % SCRIPT.read_bytes()
+
     class Page(page):  # type: ignore[misc]
         """The page with our script, named after what it shows."""
 
@@ -190,7 +115,7 @@ def _with_script(page: Any) -> type[Any]:
             whole = MATHJAX.sub(b"", whole).replace(
                 b"<title>visdom</title>", b"<title>%s</title>" % name
             )
-            return whole.replace(b"</body>", SCRIPT + b"</body>")
+            return whole.replace(b"</body>", script + b"</body>")
 
     return Page
 

@@ -1,4 +1,4 @@
-"""Make js/, css/ and fonts/ beside this file anew: `python collect.py`, with npm and a network."""
+"""Makes the js/, css/ and fonts/ of our Visdom pages anew; needs npm and a network."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-ASSETS = Path(__file__).resolve().parent
+ASSETS = Path(__file__).resolve().parents[1] / "cyclegan/monitor/visdom/assets"
 FONT = "fonts/glyphicons-halflings-regular.woff2"
 
 # The names on the right are those that Visdom's index.html and login.html ask for. MathJax, which
