@@ -1,0 +1,115 @@
+"""Whether a recorded step may be trusted: after a return to a saved state, and where it cannot be
+recorded at all.
+"""
+
+import dataclasses
+from typing import Any
+
+import torch
+from gpu_variants import Figures, Options, make_settings, random_images
+from torch import Tensor
+
+from cyclegan.losses.terms import Clock
+from cyclegan.networks.running import Speed
+from cyclegan.settings import TrainSettings
+from cyclegan.training.model import build_model
+from cyclegan.training.optim import Averaged
+from cyclegan.training.replay import Replayed
+from cyclegan.training.schedule import Schedule
+from cyclegan.training.state import RunState, copied
+from cyclegan.training.step import Stepper
+
+STEPS, SAVED_AT, BACK_AT = 16, 6, 10
+STEPS_UNRECORDED = 40
+
+Losses = list[dict[str, float]]
+
+
+def trust(options: Options) -> Figures:
+    """In float64, a recorded run that goes back must go on as one that was never recorded. On a
+    CPU nothing is recorded: there two runs must be the same.
+    """
+    options = dataclasses.replace(options, size=32, batch=2, width=8)
+    plain, plain_steps = train_and_go_back(options, graph=False)
+    recorded, recorded_steps = train_and_go_back(options, graph=options.on_cuda)
+    figures = {
+        "size": options.size,
+        "batch": options.batch,
+        "relative_difference_by_step": largest_differences(plain, recorded),
+        "adam_steps_plain": plain_steps,
+        "adam_steps_recorded": recorded_steps,
+    }
+    if options.on_cuda:
+        figures["after_a_failed_recording"] = train_unrecorded(options)
+    return figures
+
+
+def train_and_go_back(options: Options, *, graph: bool) -> tuple[Losses, float]:
+    """The losses of each step of a run that returns to an earlier state on its way, and the steps
+    that Adam has counted at its end.
+    """
+    torch.manual_seed(0)
+    settings = _small_settings(options)
+    model = build_model(settings).to(options.device, torch.float64)
+    stepper = Stepper(model, settings, speed=Speed(fused=True, graph=graph), say=print)
+    averaged = Averaged(model.generators, decay=0.0)
+    state = RunState(stepper, averaged, Schedule(settings, epoch_length=100))
+    generator = torch.Generator().manual_seed(1)
+    shape = (2, options.batch, 3, options.size, options.size)
+    saved: dict[str, Any] = {}
+    in_the_way: list[Tensor] = []
+    losses = []
+    for step in range(STEPS):
+        if step == SAVED_AT:
+            saved = copied(state.capture())
+        if step == BACK_AT:
+            state.restore(saved)
+            in_the_way += _take_freed_memory(options.device)
+        images = torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
+        real_A, real_B = images.to(options.device)
+        values = stepper.step(real_A, real_B, Clock(step, step / STEPS))
+        losses.append({name: float(value) for name, value in values.items()})
+    return losses, float(next(iter(stepper.optimizer_G.state.values()))["step"])
+
+
+def largest_differences(plain: Losses, recorded: Losses) -> list[float]:
+    """The largest relative difference of any loss, step by step."""
+    return [
+        max(abs(ours[name] - value) / (abs(value) + 1e-12) for name, value in theirs.items())
+        for theirs, ours in zip(plain, recorded, strict=True)
+    ]
+
+
+def train_unrecorded(options: Options) -> Figures:
+    """What cannot be recorded runs on as it is, and takes no more memory from step to step."""
+    said: list[str] = []
+    settings = _small_settings(options)
+    model = build_model(settings).to(options.device)
+    stepper = Stepper(model, settings, speed=Speed(fused=True, graph=True), say=said.append)
+    assert isinstance(stepper.teach_G, Replayed)
+    teach = stepper.teach_G.function
+
+    def teach_and_wait(*images: Any, **named: Any) -> Any:
+        made, losses = teach(*images, **named)
+        # No graph can be recorded of a host that waits for a number.
+        next(iter(losses.values())).item()
+        return made, losses
+
+    stepper.teach_G.function = teach_and_wait
+    reserved = []
+    for step in range(STEPS_UNRECORDED):
+        stepper.step(*random_images(options), Clock(step, 0))
+        torch.cuda.synchronize()
+        reserved.append(round(torch.cuda.memory_reserved() / 1e6))
+    return {"said": said, "reserved_mb": reserved[::8]}
+
+
+def _small_settings(options: Options) -> TrainSettings:
+    return make_settings(
+        options, generator="resnet(blocks=2)", discriminator="patch(layers=2)", pool_size=0
+    )
+
+
+def _take_freed_memory(device: torch.device) -> list[Tensor]:
+    """Tensors of sevens where freed ones have been: whatever still reads there shows it."""
+    return [torch.full((1 << 18,), 7.0, device=device) for _ in range(64)]
