@@ -2,8 +2,8 @@
 
 import sys
 
-from cyclegan.command_line import translate_settings
-from cyclegan.errors import one_line_errors
+from cyclegan.config.command_line import translate_settings
+from cyclegan.config.errors import one_line_errors
 
 
 def main() -> int:

@@ -2,9 +2,9 @@
 
 import sys
 
-from cyclegan.allocator import share_freed_memory
-from cyclegan.command_line import train_settings
-from cyclegan.errors import one_line_errors
+from cyclegan.config.command_line import train_settings
+from cyclegan.config.errors import one_line_errors
+from cyclegan.hardware.allocator import share_freed_memory
 
 
 def main() -> int:

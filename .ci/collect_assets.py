@@ -7,7 +7,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-ASSETS = Path(__file__).resolve().parents[1] / "cyclegan/monitor/visdom/assets"
+ASSETS = Path(__file__).resolve().parents[1] / "cyclegan/pages/visdom/server/assets"
 FONT = "fonts/glyphicons-halflings-regular.woff2"
 
 # The names on the right are those that Visdom's index.html and login.html ask for. MathJax, which

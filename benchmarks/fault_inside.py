@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.losses.penalties import R1
-from cyclegan.losses.terms import Clock
+from cyclegan.losses.weighted import Clock
 
 ARMED = "FAULTS"
 DAY = 86_400.0

@@ -23,7 +23,7 @@ from fault_inside import ARMED
 from PIL import Image
 from torch import Tensor
 
-from cyclegan.monitor.curves import losses
+from cyclegan.monitor.health.curves import losses
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -15,7 +15,7 @@ from fault_stops import compared
 _UNCACHED = "--cache=off"
 # So slow that there is time for a page to appear.
 _SLOWLY = "--cycle_A=10*fault_inside.Sleeps(seconds=0.15, first=1, count=0)"
-_SERVER = "cyclegan.monitor.visdom.server"
+_SERVER = "cyclegan.pages.visdom.server.process"
 
 
 def image_breaks(bench: Bench, damage: Callable[[Path], object]) -> Outcome:

@@ -26,7 +26,10 @@ import websocket
 from common import report
 from PIL import Image, ImageDraw
 
-from cyclegan.monitor import (
+from cyclegan.pages.visdom import monitor as live
+from cyclegan.pages.visdom.monitor import VisdomMonitor
+from cyclegan.pages.visdom.server.process import Sender
+from cyclegan.runs.artifacts import (
     Alarm,
     HardImage,
     HardImages,
@@ -35,9 +38,6 @@ from cyclegan.monitor import (
     Histograms,
     Preview,
 )
-from cyclegan.monitor.visdom import monitor as live
-from cyclegan.monitor.visdom.monitor import VisdomMonitor
-from cyclegan.monitor.visdom.server import Sender
 
 STEPS_A_SECOND = 10
 # As large as a sheet of four images of either domain.

@@ -22,12 +22,12 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.table import Table
 
-from cyclegan.data.augment import Preparation
-from cyclegan.data.cache import cache_path, decode_all, write_cache
-from cyclegan.data.folders import find_images
-from cyclegan.data.images import from_levels_here
-from cyclegan.data.stream import collate
-from cyclegan.data.unpaired import Decoded, UnpairedImages
+from cyclegan.data.files.domains import find_images
+from cyclegan.data.files.images import from_levels_here
+from cyclegan.data.loading.cache import cache_path, decode_all, write_cache
+from cyclegan.data.loading.dataset import Decoded, UnpairedImages
+from cyclegan.data.loading.loader import collate
+from cyclegan.data.loading.transforms import Preparation
 
 CPU = torch.device("cpu")
 BATCH = 4

@@ -28,17 +28,17 @@ from rich.console import Console
 from rich.table import Table
 from scaling_plot import draw
 
-from cyclegan.data.augment import Preparation
-from cyclegan.data.cache import cache_path
-from cyclegan.data.decoded import decode_once
-from cyclegan.data.folders import check_domains, find_images, size_warning
-from cyclegan.data.shares import Positions
-from cyclegan.data.stream import stream
-from cyclegan.data.unpaired import UnpairedImages
-from cyclegan.hardware import resolve_device
-from cyclegan.settings import TrainSettings, check
-from cyclegan.training.model import build_model
-from cyclegan.training.speed import plan, prepare_torch
+from cyclegan.config.options import TrainSettings, check
+from cyclegan.data.files.domains import check_domains, find_images, size_warning
+from cyclegan.data.loading.cache import cache_path
+from cyclegan.data.loading.dataset import UnpairedImages
+from cyclegan.data.loading.decoded import decode_once
+from cyclegan.data.loading.loader import stream
+from cyclegan.data.loading.sampler import Positions
+from cyclegan.data.loading.transforms import Preparation
+from cyclegan.hardware.devices import resolve_device
+from cyclegan.training.algorithm.model import build_model
+from cyclegan.training.resources.execution_plan import plan, prepare_torch
 from cyclegan.training.step import Stepper
 
 CPU = torch.device("cpu")

@@ -19,13 +19,13 @@ from plain_step import PlainStep
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cyclegan.hardware import resolve_device
-from cyclegan.networks.narrow import NarrowConv
-from cyclegan.networks.running import PLAIN, Speed
-from cyclegan.networks.winograd import Conv3x3
-from cyclegan.settings import TrainSettings, check
-from cyclegan.training.model import build_model
-from cyclegan.training.speed import plan, prepare_torch
+from cyclegan.config.options import TrainSettings, check
+from cyclegan.hardware.devices import resolve_device
+from cyclegan.networks.cpu.row_convolution import NarrowConv
+from cyclegan.networks.cpu.winograd import Conv3x3
+from cyclegan.networks.execution import PLAIN, Speed
+from cyclegan.training.algorithm.model import build_model
+from cyclegan.training.resources.execution_plan import plan, prepare_torch
 from cyclegan.training.step import Stepper
 
 Step = Callable[[], object]

@@ -21,12 +21,12 @@ from rich.console import Console
 from rich.table import Table
 from torchvision import transforms
 
-from cyclegan import checkpoint
+from cyclegan.config.options import TranslateSettings, check
+from cyclegan.networks.generators.resnet import ResnetGenerator
 from cyclegan.networks.layers import initialize
-from cyclegan.networks.resnet import ResnetGenerator
-from cyclegan.settings import TranslateSettings, check
-from cyclegan.translate.files import find_jobs, translate_files
-from cyclegan.translate.plan import Plan
+from cyclegan.runs import checkpoints
+from cyclegan.translate.batching import Plan
+from cyclegan.translate.image_folders import find_jobs, translate_files
 from cyclegan.translate.translator import Translator
 
 
@@ -159,7 +159,7 @@ def _make(folder: Path, *, size: int, images: int) -> Path:
     torch.manual_seed(0)
     network = ResnetGenerator(64, blocks=9)
     initialize(network)
-    checkpoint.save_weights(folder, "latest", {"G_AB": network})
+    checkpoints.save_weights(folder, "latest", {"G_AB": network})
     (folder / "in").mkdir()
     for index in range(images):
         random = np.random.default_rng(index)

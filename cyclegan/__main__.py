@@ -4,18 +4,18 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from cyclegan.errors import UserError, one_line_errors
-from cyclegan.spec import nearest
+from cyclegan.config.errors import UserError, one_line_errors
+from cyclegan.config.expressions import nearest
 
 # Name -> import path of a function from the words after the name to the exit status, and what the
 # list says of it. Nothing is imported before its command is asked for.
 COMMANDS = {
     "degrade": (
-        "cyclegan.data.degrade_command.main",
+        "cyclegan.tools.degrade.command.main",
         "make a low-resolution domain from photographs",
     ),
     "doctor": (
-        "cyclegan.data.doctor_command.main",
+        "cyclegan.tools.doctor.command.main",
         "look over a data folder before a long run: broken files, duplicates, colours",
     ),
     "evaluate": (
@@ -23,11 +23,11 @@ COMMANDS = {
         "measure a run: super-resolution of photographs, or its own test images",
     ),
     "monitor": (
-        "cyclegan.monitor.monitor_command.main",
+        "cyclegan.pages.follow.command.main",
         "show the live page of runs again, from their files, and several beside each other",
     ),
     "runs": (
-        "cyclegan.monitor.runs_command.main",
+        "cyclegan.pages.run_list.command.main",
         "list the runs: how far each is, how it stands, and how good it is",
     ),
 }

@@ -37,7 +37,7 @@ from gpu_variants import (
     make_settings,
 )
 
-from cyclegan.training.speed import prepare_torch
+from cyclegan.training.resources.execution_plan import prepare_torch
 
 # Three steps before a graph is recorded, one that is, and two that replay it.
 WARM_UP = 6

@@ -9,14 +9,15 @@ import torch
 from gpu_variants import Figures, Options, make_settings, random_images
 from torch import Tensor
 
-from cyclegan.losses.terms import Clock
-from cyclegan.networks.running import Speed
-from cyclegan.settings import TrainSettings
-from cyclegan.training.model import build_model
-from cyclegan.training.optim import Averaged
-from cyclegan.training.replay import Replayed
-from cyclegan.training.schedule import Schedule
-from cyclegan.training.state import RunState, copied
+from cyclegan.config.options import TrainSettings
+from cyclegan.losses.weighted import Clock
+from cyclegan.networks.execution import Speed
+from cyclegan.runs.checkpoints import copied
+from cyclegan.training.algorithm.lr_schedule import Schedule
+from cyclegan.training.algorithm.model import build_model
+from cyclegan.training.algorithm.optimizers import Averaged
+from cyclegan.training.resources.cuda_graphs import Replayed
+from cyclegan.training.state import RunState
 from cyclegan.training.step import Stepper
 
 STEPS, SAVED_AT, BACK_AT = 16, 6, 10

@@ -9,9 +9,9 @@ import torch
 from plain_step import Discriminator, Generator, PlainStep  # type: ignore[import-not-found]
 from torch import Tensor
 
-from cyclegan.networks.running import Speed
-from cyclegan.settings import TrainSettings, check
-from cyclegan.training.model import build_model
+from cyclegan.config.options import TrainSettings, check
+from cyclegan.networks.execution import Speed
+from cyclegan.training.algorithm.model import build_model
 from cyclegan.training.step import Stepper
 
 Step = Callable[[], object]

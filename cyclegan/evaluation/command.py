@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from cyclegan.command_line import parse
-from cyclegan.option_types import DeviceName, FolderName, UserPath
-from cyclegan.settings import check
+from cyclegan.config.command_line import parse
+from cyclegan.config.options import check
+from cyclegan.config.value_types import DeviceName, FolderName, UserPath
 
 
 class EvaluateSettings(BaseModel):

@@ -9,12 +9,12 @@ from statistics import mean
 from PIL import Image
 from torch import Tensor
 
-from cyclegan.data.folders import domain_files, domain_place
-from cyclegan.data.images import UnreadableImage, read_image, to_tensor
-from cyclegan.data.places import home
-from cyclegan.data.reading import ImageFile, Member
-from cyclegan.evaluation.metrics import psnr, sliced_wasserstein
-from cyclegan.settings import TrainSettings
+from cyclegan.config.options import TrainSettings
+from cyclegan.data.files.domains import domain_files, domain_place
+from cyclegan.data.files.images import UnreadableImage, read_image, to_tensor
+from cyclegan.data.files.reading import ImageFile, Member
+from cyclegan.data.files.sources import home
+from cyclegan.evaluation.image_metrics import psnr, sliced_wasserstein
 from cyclegan.translate.translator import Translator
 
 # Enough for a stable figure, and quick on any machine; the count is always reported.

@@ -14,14 +14,20 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from cyclegan.command_line import run_settings
-from cyclegan.data.degrade import enlarged
-from cyclegan.data.folders import find_images
-from cyclegan.errors import UserError
+from cyclegan.config.command_line import run_settings
+from cyclegan.config.errors import UserError
+from cyclegan.data.files.domains import find_images
 from cyclegan.evaluation.command import EvaluateSettings
 from cyclegan.evaluation.compare import compare
-from cyclegan.evaluation.superres import Enlarge, Measured, Score, SuperResolution, through
-from cyclegan.run_files import write_atomically
+from cyclegan.evaluation.super_resolution import (
+    Enlarge,
+    Measured,
+    Score,
+    SuperResolution,
+    through,
+)
+from cyclegan.networks.generators.bicubic import enlarged
+from cyclegan.runs.atomic_files import write_atomically
 from cyclegan.translate.translator import Translator
 
 

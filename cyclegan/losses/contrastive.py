@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cyclegan.checks import check_count, check_flag, check_number
+from cyclegan.config.checks import check_count, check_flag, check_number
 from cyclegan.networks.layers import initialize
 
 # Wide enough for every stage of an encoder that is only asked for its numbers of channels.

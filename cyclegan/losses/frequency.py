@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cyclegan.checks import check_count, check_flag, check_number
+from cyclegan.config.checks import check_count, check_flag, check_number
 from cyclegan.losses.pixel import blurred, difference
 
 # Burt and Adelson's kernel, down and across.

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from cyclegan.checks import check_choice, check_count, check_number
+from cyclegan.config.checks import check_choice, check_count, check_number
 from cyclegan.losses.adversarial import judge
 
 

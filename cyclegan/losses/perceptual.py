@@ -17,8 +17,8 @@ from torchvision.models import (
     VGG19_Weights,
 )
 
-from cyclegan.archives import load_tensors
-from cyclegan.checks import check_choice
+from cyclegan.config.checks import check_choice
+from cyclegan.data.files.safe_load import load_tensors
 
 # The means and deviations of ImageNet's colours, which are given for [0, 1], in [-1, 1].
 IMAGENET_MEAN = [2 * mean - 1 for mean in (0.485, 0.456, 0.406)]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cyclegan.checks import check_number
+from cyclegan.config.checks import check_number
 
 
 class Charbonnier:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cyclegan.checks import check_count, check_number
+from cyclegan.config.checks import check_count, check_number
 from cyclegan.losses.pixel import at_least_float32, blurred
 
 # For images in [0, 1] (Wang et al., 2004): they keep the quotients finite on flat images.

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from cyclegan.monitor import Exhibit, Health
-from cyclegan.monitor.curves import losses
+from cyclegan.monitor.health.curves import losses
 from cyclegan.monitor.time_left import TimeLeft
+from cyclegan.runs.artifacts import Exhibit, Health
 
 Item = TypeVar("Item")
 

@@ -8,20 +8,23 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from cyclegan.errors import explain
-from cyclegan.monitor import Exhibit, HardImages, Health, Preview
-from cyclegan.monitor.curves import losses
-from cyclegan.monitor.hard_images import write_hard_images
-from cyclegan.monitor.history import Curves
-from cyclegan.monitor.metrics import (
+from cyclegan.config import expressions
+from cyclegan.config.errors import explain
+from cyclegan.monitor.health.curves import losses
+from cyclegan.monitor.health.history import Curves
+from cyclegan.runs.artifacts import Exhibit, HardImages, Health, Preview
+from cyclegan.runs.hard_example_files import write_hard_images
+from cyclegan.runs.metrics_log import (
     Tail,
     append_line,
     append_point,
     each_point,
     write_metrics,
 )
-from cyclegan.monitor.preview_files import keep_preview
-from cyclegan.monitor.report.page import write_report
+from cyclegan.runs.preview_files import keep_preview
+
+# The page is a side room: it is found by its import path.
+REPORT = "cyclegan.pages.report.report_page.write_report"
 
 # Of the time between two, what it took to write index.html is at most this.
 _LARGEST_SHARE = 0.01
@@ -44,6 +47,9 @@ class Files:
         self.title = title
         self.steps_per_epoch = steps_per_epoch
         self.say = say
+        self.write_report = expressions.find(
+            expressions.Term(REPORT), {}, slot="monitor", trusted=True
+        )
         self.failed = False
         self.last_report = time.monotonic()
         self.curves = Curves()
@@ -80,7 +86,7 @@ class Files:
             self._renew()
         else:
             # A run that went on for less than a preview is judged by the points before.
-            self._later(lambda: write_report(self.run_dir, title=self.title))
+            self._later(lambda: self.write_report(self.run_dir, title=self.title))
         self.settle()
         self.worker.shutdown()
 
@@ -95,7 +101,7 @@ class Files:
 
         def write() -> None:
             began = time.monotonic()
-            write_report(self.run_dir, title=self.title, curves=curves, health=health)
+            self.write_report(self.run_dir, title=self.title, curves=curves, health=health)
             now = time.monotonic()
             self.renew_at = now + (now - began) / _LARGEST_SHARE
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cyclegan.monitor import Exhibit, HardImages, Health, Histogram, Histograms, Preview
+from cyclegan.runs.artifacts import Exhibit, HardImages, Health, Histogram, Histograms, Preview
 
 
 class TensorBoard:

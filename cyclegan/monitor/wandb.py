@@ -7,8 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from cyclegan.monitor import Alarm, Exhibit, HardImages, Health, Histogram, Histograms, Preview
-from cyclegan.settings import TrainSettings
+from cyclegan.config.options import TrainSettings
+from cyclegan.runs.artifacts import (
+    Alarm,
+    Exhibit,
+    HardImages,
+    Health,
+    Histogram,
+    Histograms,
+    Preview,
+)
 
 
 class WandB:

@@ -1,23 +1,23 @@
 """Generators and discriminators: short names for import paths. Any import path serves as well."""
 
 GENERATORS = {
-    "resnet": "cyclegan.networks.resnet.ResnetGenerator",
-    "attention": "cyclegan.networks.attention.AttentionResnet",
-    "unet": "cyclegan.networks.unet.UnetGenerator",
-    "edsr": "cyclegan.networks.superres.EDSRGenerator",
-    "rrdb": "cyclegan.networks.rrdb.RRDBGenerator",
-    "srcnn": "cyclegan.networks.srcnn.SRCNN",
-    "vgg7": "cyclegan.networks.srcnn.VGG7",
-    "dcscn": "cyclegan.networks.dcscn.DCSCN",
-    "bicubic": "cyclegan.networks.bicubic.Bicubic",
+    "resnet": "cyclegan.networks.generators.resnet.ResnetGenerator",
+    "attention": "cyclegan.networks.generators.attention.AttentionResnet",
+    "unet": "cyclegan.networks.generators.unet.UnetGenerator",
+    "edsr": "cyclegan.networks.generators.edsr.EDSRGenerator",
+    "rrdb": "cyclegan.networks.generators.rrdb.RRDBGenerator",
+    "srcnn": "cyclegan.networks.generators.srcnn.SRCNN",
+    "vgg7": "cyclegan.networks.generators.srcnn.VGG7",
+    "dcscn": "cyclegan.networks.generators.dcscn.DCSCN",
+    "bicubic": "cyclegan.networks.generators.bicubic.Bicubic",
 }
 
 DISCRIMINATORS = {
-    "patch": "cyclegan.networks.patchgan.PatchDiscriminator",
-    "pixel": "cyclegan.networks.patchgan.PixelDiscriminator",
-    "multiscale": "cyclegan.networks.multiscale.MultiscaleDiscriminator",
-    "unet": "cyclegan.networks.unet_discriminator.UnetDiscriminator",
-    "batch_head": "cyclegan.networks.batch_head.BatchHeadDiscriminator",
+    "patch": "cyclegan.networks.discriminators.patchgan.PatchDiscriminator",
+    "pixel": "cyclegan.networks.discriminators.patchgan.PixelDiscriminator",
+    "multiscale": "cyclegan.networks.discriminators.multiscale.MultiscaleDiscriminator",
+    "unet": "cyclegan.networks.discriminators.unet_discriminator.UnetDiscriminator",
+    "batch_head": "cyclegan.networks.discriminators.batch_head.BatchHeadDiscriminator",
 }
 
 # What discriminators see is augmented by (Zhao et al., 2020).

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cyclegan.checks import check_number
+from cyclegan.config.checks import check_number
 
 Augmentation = Callable[[Tensor], Tensor]
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 
-from cyclegan.checks import check_choice
+from cyclegan.config.checks import check_choice
 
 
 class InstanceNorm(nn.InstanceNorm2d):

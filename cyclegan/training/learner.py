@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from cyclegan.data.stream import Batch
-from cyclegan.errors import UserError
-from cyclegan.training.layers import ratios, samples
-from cyclegan.training.objective import Losses
-from cyclegan.training.optim import scale_learning_rate
-from cyclegan.training.readings import Guard, Reading, Readings
-from cyclegan.training.setup import Run
-from cyclegan.training.speed import compiled_step
-from cyclegan.training.state import copied, random_states, restore_random
+from cyclegan.config.errors import UserError
+from cyclegan.data.loading.loader import Batch
+from cyclegan.runs.checkpoints import copied
+from cyclegan.training.algorithm.objective import Losses
+from cyclegan.training.algorithm.optimizers import scale_learning_rate
+from cyclegan.training.build import Run
+from cyclegan.training.resources.execution_plan import compiled_step
+from cyclegan.training.state import random_states, restore_random
+from cyclegan.training.statistics.async_metrics import Guard, Reading, Readings
+from cyclegan.training.statistics.weight_statistics import ratios, samples
 
 
 class GoBack(UserError):

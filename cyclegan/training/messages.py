@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 import torch
 
-from cyclegan.command_line import ELSEWHERE
-from cyclegan.data.folders import size_warning
+from cyclegan.config.command_line import ELSEWHERE
+from cyclegan.config.options import TrainSettings
+from cyclegan.data.files.domains import size_warning
 from cyclegan.evaluation.compare import can_compare
-from cyclegan.hardware import has_bf16, peak_memory
-from cyclegan.networks.running import HALVES
-from cyclegan.settings import TrainSettings
-from cyclegan.training.setup import Run
-from cyclegan.training.speed import describe
+from cyclegan.hardware.devices import has_bf16, peak_memory
+from cyclegan.networks.execution import HALVES
+from cyclegan.training.build import Run
+from cyclegan.training.resources.execution_plan import describe
 
 # From this side on, a step of the usual networks takes seconds on a CPU.
 LARGE_CROP = 128

@@ -1,9 +1,9 @@
 """What may change when a run goes on, and what may not."""
 
-from cyclegan import spec
-from cyclegan.command_line import ELSEWHERE
-from cyclegan.errors import UserError
-from cyclegan.settings import TrainSettings
+from cyclegan.config import expressions
+from cyclegan.config.command_line import ELSEWHERE
+from cyclegan.config.errors import UserError
+from cyclegan.config.options import TrainSettings
 
 # The networks are what they are, and so is which folder is A.
 FIXED_PARTS = ("generator", "generator_BA", "discriminator")
@@ -42,5 +42,7 @@ def _is_another_part(name: str, old: dict[str, str | None], new: dict[str, str |
     if name not in FIXED_PARTS:
         return False
     # The same part may be written in several ways.
-    terms = [spec.parse(each[name] or each["generator"] or "", slot=name) for each in (old, new)]
+    terms = [
+        expressions.parse(each[name] or each["generator"] or "", slot=name) for each in (old, new)
+    ]
     return terms[0] != terms[1]

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cyclegan.errors import UserError
-from cyclegan.training.lessons import Lessons
-from cyclegan.training.meter import Meter
-from cyclegan.training.optim import Averaged
-from cyclegan.training.parallel import ALONE, World
-from cyclegan.training.schedule import Schedule
+from cyclegan.config.errors import UserError
+from cyclegan.hardware.distributed import ALONE, World
+from cyclegan.training.algorithm.lr_schedule import Schedule
+from cyclegan.training.algorithm.optimizers import Averaged
+from cyclegan.training.statistics.hard_examples import Lessons
+from cyclegan.training.statistics.meter import Meter
 from cyclegan.training.step import Stepper
 
 # What a report told: the step, and values by name.
@@ -139,27 +139,6 @@ class RunState:
         self.lessons.load(rank["lessons"] for rank in seen)
         if world.rank < len(ranks):
             restore_random(own["random"], device)
-
-
-def copied(value: Any) -> Any:
-    """A captured state that later steps leave alone: tensors on the CPU, each copied once."""
-    return _copied(value, {})
-
-
-def _copied(value: Any, seen: dict[Any, Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        # The same weights may be in several places.
-        key = (value.data_ptr(), value.shape, value.stride(), value.dtype)
-        if not value.numel():
-            return value.detach().to("cpu", copy=True)
-        if key not in seen:
-            seen[key] = value.detach().to("cpu", copy=True)
-        return seen[key]
-    if isinstance(value, Mapping):
-        return {name: _copied(each, seen) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_copied(each, seen) for each in value)
-    return value
 
 
 def random_states(device: torch.device) -> dict[str, Any]:

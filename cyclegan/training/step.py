@@ -8,16 +8,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from cyclegan.data.shares import Share, deal
-from cyclegan.losses.terms import START, Clock
-from cyclegan.networks.running import PLAIN, Speed
-from cyclegan.settings import TrainSettings
-from cyclegan.training.model import CycleGAN, Images
-from cyclegan.training.objective import Losses, Objective, cycle_errors
-from cyclegan.training.optim import build_optimizer, marked, update
-from cyclegan.training.parallel import ALONE, World
-from cyclegan.training.pool import ImagePool
-from cyclegan.training.replay import Replayed
+from cyclegan.config.options import TrainSettings
+from cyclegan.data.loading.sampler import Share, deal
+from cyclegan.hardware.distributed import ALONE, World
+from cyclegan.losses.weighted import START, Clock
+from cyclegan.networks.execution import PLAIN, Speed
+from cyclegan.training.algorithm.image_pool import ImagePool
+from cyclegan.training.algorithm.model import CycleGAN, Images
+from cyclegan.training.algorithm.objective import Losses, Objective, cycle_errors
+from cyclegan.training.algorithm.optimizers import build_optimizer, marked, update
+from cyclegan.training.resources.cuda_graphs import Replayed
 
 # In front of a network's name: the length of its gradient.
 GRADIENT = "gradient_"

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
-from cyclegan.hardware import process_age
+from cyclegan.hardware.devices import process_age
 
 # What `timeout` of the shell ends with.
 TIME_IS_UP = 124

@@ -7,26 +7,31 @@ from typing import Any
 
 import torch
 
-from cyclegan import checkpoint
-from cyclegan.data.decoded import decode_once
-from cyclegan.data.stream import Batch, stream
-from cyclegan.errors import UserError, explain
+from cyclegan.config.errors import UserError, explain
+from cyclegan.config.options import TrainSettings
+from cyclegan.config.value_types import seconds
+from cyclegan.data.loading.decoded import decode_once
+from cyclegan.data.loading.loader import Batch, stream
 from cyclegan.monitor import Monitors
-from cyclegan.monitor.build import build_monitors
 from cyclegan.monitor.console import Console
-from cyclegan.monitor.controls import FILES, INTERVAL, Controls, Wish
-from cyclegan.monitor.metrics import write_metrics
-from cyclegan.monitor.record import Ending
-from cyclegan.option_types import seconds
-from cyclegan.settings import TrainSettings
+from cyclegan.monitor.selection import build_monitors
+from cyclegan.runs import checkpoints
+from cyclegan.runs.control_files import (
+    FILES,
+    INTERVAL,
+    Controls,
+    Wish,
+)
+from cyclegan.runs.folder import RunFolder
+from cyclegan.runs.metrics_log import write_metrics
+from cyclegan.runs.record import Ending
+from cyclegan.runs.saves import BEST, LATEST, Saves
 from cyclegan.training import messages
-from cyclegan.training.agenda import Agenda, Due, asked
+from cyclegan.training.build import set_up
+from cyclegan.training.intervals import Agenda, Due, asked
 from cyclegan.training.learner import GoBack, Learner
-from cyclegan.training.meter import broken_networks, is_sound
-from cyclegan.training.outputs import Outputs
-from cyclegan.training.runs import RunFolder
-from cyclegan.training.saves import BEST, LATEST, Saves
-from cyclegan.training.setup import set_up
+from cyclegan.training.reporter import Outputs
+from cyclegan.training.statistics.meter import broken_networks, is_sound
 from cyclegan.training.stop import StopRequest, TimeLimit
 
 # What is left of the learning rate each time that a run goes back, and how often it does.
@@ -192,7 +197,7 @@ class Trainer:
         progress = self.state.progress
         progress.times_back, progress.rate = times_back, SLOWER**times_back
         if self.world.leads:
-            checkpoint.set_aside(self.settings.run_dir, after=progress.step)
+            checkpoints.set_aside(self.settings.run_dir, after=progress.step)
         self.learner.forget()
         how = f"{progress.rate:g} of the learning rate ({times_back} of at most"
         self._say(f"going back to step {progress.step} with {how} {MOST_TIMES_BACK} times)")
@@ -200,7 +205,7 @@ class Trainer:
     def _last_saved(self) -> dict[str, Any]:
         if not self.world.leads:
             return {}
-        return checkpoint.load_state(self.settings.run_dir, say=self._say)
+        return checkpoints.load_state(self.settings.run_dir, say=self._say)
 
     def _ended(self, stop: StopRequest) -> int:
         """Saves what a stop has cut short, or finishes; gives the exit status."""
@@ -287,4 +292,4 @@ class Trainer:
             say(f"  changed: {change}")
         if folder is not None:
             write_metrics(settings.run_dir, self.state.history)
-            checkpoint.set_aside(settings.run_dir, after=progress.step)
+            checkpoints.set_aside(settings.run_dir, after=progress.step)

@@ -11,13 +11,19 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from cyclegan.command_line import run_settings
-from cyclegan.data.folders import domain_folder, find_images, stems
-from cyclegan.errors import UserError
-from cyclegan.hardware import own_place, resolve_device
-from cyclegan.settings import Direction, TrainSettings, TranslateSettings
-from cyclegan.translate.files import Job, find_jobs, stay_inside, translate_files, unfinished
-from cyclegan.translate.plan import Plan
+from cyclegan.config.command_line import run_settings
+from cyclegan.config.errors import UserError
+from cyclegan.config.options import Direction, TrainSettings, TranslateSettings
+from cyclegan.data.files.domains import domain_folder, find_images, stems
+from cyclegan.hardware.devices import own_place, resolve_device
+from cyclegan.translate.batching import Plan
+from cyclegan.translate.image_folders import (
+    Job,
+    find_jobs,
+    stay_inside,
+    translate_files,
+    unfinished,
+)
 from cyclegan.translate.translator import Translator
 
 Item = TypeVar("Item")

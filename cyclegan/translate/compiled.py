@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 from torch.nn import functional
 
-from cyclegan.errors import short
-from cyclegan.networks.running import Running
+from cyclegan.config.errors import short
+from cyclegan.networks.execution import Running
 
 Size = tuple[int, int]
 Say = Callable[[str], object]

@@ -9,17 +9,23 @@ import torch
 from PIL import Image
 from torch import nn
 
-from cyclegan import checkpoint, spec
-from cyclegan.command_line import run_settings
-from cyclegan.data.images import from_levels, read_image, to_levels, to_rgb
-from cyclegan.errors import UserError
-from cyclegan.hardware import resolve_device
+from cyclegan.config import expressions
+from cyclegan.config.command_line import run_settings
+from cyclegan.config.errors import UserError
+from cyclegan.config.options import Direction, TrainSettings, check
+from cyclegan.config.yaml_files import SETTINGS_FILE
+from cyclegan.data.files.images import (
+    from_levels,
+    read_image,
+    to_levels,
+    to_rgb,
+)
+from cyclegan.hardware.devices import resolve_device
 from cyclegan.networks import GENERATORS
-from cyclegan.networks.build import GENERATOR_NAMES, build_generator
-from cyclegan.networks.infer import generator_expression
-from cyclegan.networks.running import PLAIN, Running, Speed
-from cyclegan.presets import SETTINGS_FILE
-from cyclegan.settings import Direction, TrainSettings, check
+from cyclegan.networks.execution import PLAIN, Running, Speed
+from cyclegan.networks.factory import GENERATOR_NAMES, build_generator
+from cyclegan.networks.from_weights import generator_expression
+from cyclegan.runs import checkpoints
 from cyclegan.translate.compiled import Compiled, Say, Size
 
 # Reflected borders inside the networks need a few pixels at their narrowest layer.
@@ -78,26 +84,26 @@ class Translator:
         if not path.is_dir():
             return cls._load_file(path, device=device, trusted=trusted, speed=speed)
         name = "G_AB" if direction == "AtoB" else "G_BA"
-        weights = checkpoint.weights_path(path, epoch, name)
+        weights = checkpoints.weights_path(path, epoch, name)
         generator = build_generator(run_settings(path), name, trusted=trusted)
         return cls._with(generator, weights, device=device, speed=speed)
 
     @classmethod
     def _load_file(cls, path: Path, *, device: str, trusted: bool, speed: Speed) -> "Translator":
         if path.suffix == ".safetensors" and path.is_file():
-            about = checkpoint.about_shareable(path)
+            about = checkpoints.about_shareable(path)
             if {"settings", "network"} <= about.keys():
                 generator = _told_by(about, source=path, trusted=trusted)
                 return cls._with(generator, path, device=device, speed=speed)
         beside = path.parent / SETTINGS_FILE
-        names = {f"net_{classic}.pth": name for name, classic in checkpoint.CLASSIC_NAMES.items()}
+        names = {f"net_{classic}.pth": name for name, classic in checkpoints.CLASSIC_NAMES.items()}
         name = names.get(path.name.partition("_")[2], "")
         if beside.is_file() and name.startswith("G"):
             generator = build_generator(run_settings(path.parent), name, trusted=trusted)
         else:
-            text = generator_expression(checkpoint.load_weights(path), source=path)
-            generator = spec.build(
-                spec.parse_one(text, slot="generator"), GENERATORS, slot="generator"
+            text = generator_expression(checkpoints.load_weights(path), source=path)
+            generator = expressions.build(
+                expressions.parse_one(text, slot="generator"), GENERATORS, slot="generator"
             )
         return cls._with(generator, path, device=device, speed=speed)
 
@@ -105,7 +111,7 @@ class Translator:
     def _with(
         cls, generator: nn.Module, weights: Path, *, device: str, speed: Speed
     ) -> "Translator":
-        checkpoint.fit_weights(generator, checkpoint.load_weights(weights), source=weights)
+        checkpoints.fit_weights(generator, checkpoints.load_weights(weights), source=weights)
         made = weights.stat().st_mtime
         return cls(generator, device=resolve_device(device), made=made, speed=speed)
 

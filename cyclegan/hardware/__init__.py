@@ -1,0 +1,1 @@
+"""What the machine offers, and the processes of a run."""

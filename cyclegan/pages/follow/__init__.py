@@ -1,0 +1,1 @@
+"""`python -m cyclegan monitor`: the live page from a run's files."""

@@ -1,0 +1,1 @@
+"""Our Visdom server and the files that browsers ask for."""

@@ -1,0 +1,1 @@
+"""Commands round the training: look over data, make a low-resolution domain."""

@@ -1,0 +1,1 @@
+"""`python -m cyclegan degrade`: a low-resolution domain from photographs."""

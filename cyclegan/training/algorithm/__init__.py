@@ -1,0 +1,1 @@
+"""The algorithm: networks, losses, optimizers and what they make of a batch."""

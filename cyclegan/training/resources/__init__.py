@@ -1,0 +1,1 @@
+"""How a step uses the device: plan, memory, CUDA graphs."""

@@ -1,0 +1,39 @@
+"""Every benchmark runs, and ends with one line of JSON. What it measures is no matter here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "figure"),
+    [
+        ("step.py --size 32 --rounds 1 --no-ablation --device cpu --compile off", "ratio"),
+        ("translate.py --size 32 --images 2 --rounds 1 --device cpu --precision fp32", "ratio"),
+        ("loader.py --size 32 --images 8 --rounds 1", "times_faster_than_plain"),
+        ("start.py --rounds 1", "commands"),
+        ("monitoring.py --rounds 1 --steps 24 -- --crop_size=32 --load_size=32 --ngf=4", "ratio"),
+    ],
+)
+def test_a_benchmark_ends_with_its_figures(words, figure, tmp_path):
+    name, *options = words.split()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), f"--out={tmp_path / 'o.json'}", *options],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figure in figures
+    assert json.loads((tmp_path / "o.json").read_text()) == figures
+    assert {"command", "machine"} <= figures.keys()

@@ -1,0 +1,274 @@
+"""Command lines of the classic implementation: taken for ours, or refused with the remedy."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from cyclegan.config import expressions
+from cyclegan.config.errors import UserError
+from cyclegan.config.options import TrainSettings, TranslateSettings
+from cyclegan.config.pytorch_cyclegan import (
+    TEST_OLDER,
+    TEST_RULES,
+    TRAIN_OLDER,
+    TRAIN_RULES,
+    spelling,
+    translate,
+)
+from cyclegan.config.pytorch_cyclegan_table import TEST_GROUPS, TRAIN_GROUPS
+from cyclegan.losses import ADVERSARIAL_LOSSES, IMAGE_LOSSES, PENALTIES
+from cyclegan.networks import DISCRIMINATORS, GENERATORS
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "from-pytorch-cyclegan.md"
+TABLES = {
+    "generator": GENERATORS,
+    "discriminator": DISCRIMINATORS,
+    "adversarial": ADVERSARIAL_LOSSES,
+    "penalty": PENALTIES,
+    "cycle": IMAGE_LOSSES,
+    "identity": IMAGE_LOSSES,
+}
+# Names under which the tables know an option of ours with a value that only the classic one has.
+BY_VALUE = {"max_dataset_size=inf": "max_dataset_size", "display_id=-1": "display_id"}
+
+
+def table(command: str) -> list[tuple[str, str]]:
+    """The first two cells of each row under `## Options of <command>`, without their backquotes."""
+    section = (
+        PAGE.read_text(encoding="utf-8").split(f"## Options of {command}")[1].split("\n## ")[0]
+    )
+    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    return [(there.strip().strip("`"), here.strip().strip("`")) for there, here in rows]
+
+
+ROWS = [
+    pytest.param(there, here, command == "train.py", id=f"{command} {there}")
+    for command in ("train.py", "test.py")
+    for there, here in table(command)
+]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def train(words: str) -> list[str]:
+    return translate(shlex.split(words), train=True)[0]
+
+
+def translated(words: str) -> list[str]:
+    return translate(shlex.split(words), train=False)[0]
+
+
+def lines(words: str, *, train: bool = True) -> list[str]:
+    return translate(shlex.split(words), train=train)[1]
+
+
+def refusal(words: str, *, train: bool = True) -> str:
+    with pytest.raises(UserError) as caught:
+        translate(shlex.split(words), train=train)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def pairs(words: list[str]) -> dict[str, str]:
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+@pytest.mark.parametrize(("there", "here", "train"), ROWS)
+def test_every_row_of_the_page_is_what_the_command_does(there, here, train):
+    if here == "refused":
+        assert refusal(there, train=train).startswith("--")
+        return
+    words, said = translate(shlex.split(there), train=train)
+    assert pairs(words) == pairs([] if here == "nothing" else shlex.split(here))
+    assert said, "it was taken for something without a word"
+
+
+@pytest.mark.parametrize(("there", "here", "train"), ROWS)
+def test_every_option_and_part_that_the_page_promises_is_there(there, here, train):
+    if here in ("refused", "nothing"):
+        return
+    fields = (TrainSettings if train else TranslateSettings).model_fields
+    for option, value in pairs(shlex.split(here)).items():
+        assert option.removeprefix("--") in fields
+        slot = re.sub(r"_[AB]$", "", option.removeprefix("--"))
+        for term in expressions.parse(value, slot=slot) if slot in TABLES else []:
+            expressions.build(term, TABLES[slot], slot=slot, trusted=False, channels=4)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_the_page_names_every_option_that_is_translated(train):
+    groups, rules = (TRAIN_GROUPS, TRAIN_RULES) if train else (TEST_GROUPS, TEST_RULES)
+    shown = {word[2:] for p in ROWS if p.values[2] == train for word in p.values[0].split()}
+    older = TRAIN_OLDER if train else TEST_OLDER
+    shown |= {older.get(name, name) for name in shown}
+    names = {name for group in groups for name in group.names} | set(rules)
+    assert {BY_VALUE.get(name, name) for name in names} <= shown
+
+
+def test_the_page_names_every_older_spelling():
+    shown = " ".join(there for row in ROWS for there in row.values[:1])
+    assert {name for name in TEST_OLDER if f"--{name} " not in shown} == set()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--dataroot", "d", "--name", "n", "--batch_size", "4", "--no_flip", "--lr", "0.001"],
+        ["--cycle", "10*l1 + 1*ssim", "--identity", "5*l1", "--generator=resnet(blocks=6)"],
+        ["--identity", "none", "--identity=none", "--display_id", "0", "--epoch-typo", "3"],
+        ["stray", "-h", "--help", "--preset", "quick", "--max_dataset_size", "5"],
+        ["--scale", "2", "--device", "cpu", "--schedule", "cosine", "--ngf", "16", "--steps", "9"],
+        ["--batch_size"],
+        ["--lr", "-1", "--continue_train"],
+        [],
+    ],
+)
+def test_our_own_options_pass_untouched_and_unremarked(words):
+    assert translate(words, train=True) == (words, [])
+
+
+def test_our_own_options_of_test_py_pass_untouched():
+    words = shlex.split(
+        "--name n --input photos --output o --direction BtoA --epoch 20 --overwrite --dataroot d "
+        "--results_dir r --weights w.pth --batch_size 2 --checkpoints_dir c"
+    )
+    assert translate(words, train=False) == (words, [])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--lambda_A 20",
+        "--lambda_A=20",
+        "--lambda-A 20",
+        "--lambda-A=20",
+        "--lambda_A 7 --lambda_A 20",
+    ],
+)
+def test_an_option_may_be_spelled_as_the_parsers_of_either_program_take_it(words):
+    assert pairs(train(words)) == {"--cycle_A": "20*l1", "--identity_A": "10*l1"}
+
+
+def test_the_weight_of_identity_follows_the_cycle_of_its_own_domain():
+    # There: loss_idt_B = L1(G_B(real_A), real_A) * lambda_A * lambda_identity, in domain A.
+    found = pairs(train("--lambda_A 8 --lambda_B 4 --lambda_identity 0.25"))
+    assert (found["--identity_A"], found["--identity_B"]) == ("2*l1", "1*l1")
+
+
+def test_a_weight_of_zero_leaves_the_loss_out():
+    found = pairs(train("--lambda_A 0"))
+    assert found == {"--cycle_A": "none", "--identity_A": "none"}
+
+
+def test_a_cycle_weight_leaves_our_own_identity_alone():
+    assert pairs(train("--lambda_A 20 --identity none")) == {
+        "--identity": "none",
+        "--cycle_A": "20*l1",
+    }
+
+
+def test_each_group_is_told_in_one_line():
+    said = lines("--lambda_A 10 --netG unet_256 --lambda_identity 0.2 --gpu_ids 1")
+    assert said == [
+        '--lambda_A 10 --lambda_identity 0.2: taken for --cycle_A "10*l1" --identity "2*l1"',
+        '--netG unet_256: taken for --generator "unet(layers=8, norm=instance)"',
+        "--gpu_ids 1: taken for --device cuda:1",
+    ]
+
+
+def test_options_that_change_nothing_are_told_together_with_the_reason():
+    assert lines("--no_html --display_env main --update_html_freq 1000") == [
+        "--no_html --update_html_freq 1000: not needed here (index.html keeps itself up to date)",
+        "--display_env main: not needed here (the live page's environment has the run's name)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "steps"), [(100, 1, 100), (100, 4, 25), (100, 64, 2), (2, 64, 1)]
+)
+def test_intervals_in_images_become_intervals_in_steps(images, batch_size, steps):
+    found = pairs(train(f"--print_freq {images} --batchSize {batch_size}"))
+    assert found["--print_every"] == str(steps)
+    assert "counted images" in lines(f"--print_freq {images} --batchSize {batch_size}")[-1]
+
+
+def test_a_switch_does_not_swallow_the_next_word():
+    assert train("--no_dropout --name n") == ["--name", "n"]
+
+
+def test_the_direction_of_a_classic_slot_may_stand_beside_the_other_in_our_spelling():
+    found = pairs(train("--lambda_B 4 --cycle_A 3*l1 --identity 5*l1"))
+    assert found == {"--cycle_A": "3*l1", "--cycle_B": "4*l1", "--identity": "5*l1"}
+
+
+@pytest.mark.parametrize(
+    ("there", "taken"),
+    [
+        (["latest_net_G.pth", "latest_net_G_A.pth"], "latest_net_G.pth"),
+        (["latest_net_G_A.pth", "latest_net_G_B.pth"], "latest_net_G_A.pth"),
+        (["20_net_G_A.pth"], "latest_net_G_A.pth"),
+        ([], "latest_net_G.pth"),
+    ],
+)
+def test_model_test_finds_the_weights_that_training_left(tmp_path, there, taken):
+    (tmp_path / "runs" / "h2z").mkdir(parents=True)
+    for name in there:
+        (tmp_path / "runs" / "h2z" / name).touch()
+    found = pairs(translated("--model test --name h2z --dataroot photos --checkpoints_dir runs"))
+    assert Path(found["--weights"]) == Path("runs/h2z", taken)
+
+
+def test_model_test_takes_epoch_and_iteration_into_the_file_name():
+    words = "--model test --name n --dataroot d --which_epoch 20"
+    assert pairs(translated(words))["--weights"].endswith("20_net_G.pth")
+    found = pairs(translated(f"{words} --load_iter 500"))
+    assert found["--weights"].endswith("iter_500_net_G.pth")
+    assert found["--epoch"] == "iter_500"
+
+
+def test_model_test_leaves_our_own_weights_and_input_in_place():
+    words = "--weights g.pth --input photos"
+    assert translated(f"{words} --model test") == shlex.split(words)
+    assert translated(f"{words} --dataroot photos --model test") == shlex.split(words)
+
+
+def test_model_test_looks_in_the_folder_of_the_whole_name():
+    found = pairs(translated("--dataroot d --name edges --model test --suffix v2"))
+    assert found["--name"] == "edges_v2"
+    assert Path(found["--weights"]).parent == Path("checkpoints/edges_v2")
+
+
+@pytest.mark.parametrize(
+    ("own", "automatic"),
+    [
+        ("--penalty_A 5*r1", {"--penalty_B"}),
+        ("--penalty_B 5*r1", {"--penalty_A"}),
+        ("--penalty_A 5*r1 --penalty_B none", set()),
+        ("--penalty none", set()),
+    ],
+)
+def test_a_penalty_of_our_own_replaces_the_automatic_one_where_it_counts(own, automatic):
+    before = pairs(shlex.split(own))
+    found = pairs(train(f"--gan_mode wgangp {own}"))
+    assert found == before | {"--adversarial": "wgan"} | dict.fromkeys(
+        automatic, "10*gradient_penalty(every=1)"
+    )
+
+
+@pytest.mark.parametrize("base", ["--preset quick", "--config own.yaml", "--preset=sr"])
+def test_over_settings_that_are_not_classic_a_cycle_weight_changes_the_cycle_alone(base):
+    assert train(f"{base} --lambda_A 5")[-2:] == ["--cycle_A", "5*l1"]
+    assert "--identity" in train(f"{base} --lambda_A 5 --lambda_identity 0.5")[-2]
+    assert train("--preset classic --lambda_A 5")[-2:] == ["--identity_A", "2.5*l1"]
+
+
+def test_a_yaml_file_is_told_where_classic_names_belong():
+    for name in ("lambda_A", "lambda-A", "netG", "lr_policy", "gpu_ids", "niter", "num_test"):
+        assert "on the command line" in (spelling(name) or "")
+    for name in ("cycle_A", "generator", "identity", "nonsense", "max_dataset_size=inf!"):
+        assert spelling(name) is None

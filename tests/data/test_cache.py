@@ -1,0 +1,303 @@
+"""Decoded images kept in memory or in a file: the same pixels, and never those of other files."""
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cyclegan.config.errors import UserError
+from cyclegan.config.options import TrainSettings
+from cyclegan.data.files.domains import check_domains
+from cyclegan.data.files.images import read_image
+from cyclegan.data.loading import decoded
+from cyclegan.data.loading.cache import (
+    cache_path,
+    decode_all,
+    open_cache,
+    write_cache,
+)
+from cyclegan.data.loading.decoded import choose_cache, decode_once
+from cyclegan.data.loading.transforms import Preparation
+from cyclegan.hardware import devices
+
+PREPARE = Preparation("scale_width", 40, 8, True)
+GB = 10**9
+
+
+@pytest.fixture
+def files(tmp_path, make_images):
+    """Images of several sizes."""
+    wide = make_images(tmp_path / "images", 3, size=(48, 40))
+    high = make_images(tmp_path / "images" / "high", 3, size=(30, 50), seed=1)
+    return sorted([*wide, *high])
+
+
+def path_of(files, place=None, prepare=PREPARE) -> Path:
+    folder = min(files).parent
+    return cache_path(place or folder / ".cyclegan-cache", folder, files, prepare)
+
+
+def build(files, place=None, prepare=PREPARE) -> Path:
+    path = path_of(files, place, prepare)
+    write_cache(path, decode_all(files, prepare))
+    return path
+
+
+def same(first, second) -> bool:
+    return len(first) == len(second) and all(map(np.array_equal, first, second))
+
+
+def test_a_file_gives_back_the_decoded_images(files):
+    path = build(files)
+    images = open_cache(path, files, PREPARE)
+    expected = [np.asarray(PREPARE.resize(read_image(path))) for path in files]
+    assert {image.shape for image in expected} == {(32, 40, 3), (64, 40, 3)}
+    assert same(images, expected)
+
+
+def test_an_image_is_a_view_of_the_file_that_nobody_can_write(files):
+    images = open_cache(build(files), files, PREPARE)
+    assert np.shares_memory(images[1], images.pixels)
+    with pytest.raises(ValueError, match="read-only"):
+        images[1][0] = 0
+
+
+def test_decoding_ahead_keeps_the_order(tmp_path, make_images, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    many = make_images(tmp_path, 30)
+    for path, levels in zip(many, decode_all(many, PREPARE), strict=True):
+        assert np.array_equal(levels, np.asarray(PREPARE.resize(read_image(path))))
+
+
+def test_a_broken_file_is_kept_as_its_reason(files):
+    files[1].write_bytes(b"")
+    path = build(files)
+    images = open_cache(path, files, PREPARE)
+    assert images[1] == "empty file"
+    assert same([images[0], images[2]], list(decode_all([files[0], files[2]], PREPARE)))
+
+
+def test_a_folder_of_broken_files_has_a_cache_without_pixels(files):
+    for path in files:
+        path.write_bytes(b"")
+    images = open_cache(build(files), files, PREPARE)
+    assert list(images) == ["empty file"] * 6
+
+
+def test_a_file_that_was_called_broken_but_reads_makes_the_cache_void(files):
+    path = path_of(files)
+    images = list(decode_all(files, PREPARE))
+    write_cache(path, [images[0], "the disk was away", *images[2:]])
+    assert open_cache(path, files, PREPARE) is None
+
+
+def test_another_state_of_the_files_or_another_resizing_has_another_name(files):
+    first = path_of(files)
+    assert path_of(files) == first
+    assert path_of(files, prepare=Preparation("scale_width", 40, 8, False)) == first
+    assert path_of(files, prepare=Preparation("scale_width", 48, 8, True)) != first
+    assert path_of(files[1:]) != first
+    os.utime(files[0], ns=(1, 1))
+    touched = path_of(files)
+    assert touched != first
+    files[0].write_bytes(files[0].read_bytes() + b" ")
+    os.utime(files[0], ns=(1, 1))
+    assert path_of(files) != touched
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: whole[:-1],
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: whole[1:],
+        lambda whole: whole + b"x",
+        lambda whole: whole[:-60] + bytes([whole[-60] ^ 1]) + whole[-59:],
+    ],
+    ids=["empty", "a byte less", "half", "without its head", "a byte more", "a bit of the index"],
+)
+def test_a_damaged_file_is_not_opened(files, damage):
+    path = build(files)
+    path.write_bytes(damage(path.read_bytes()))
+    assert open_cache(path, files, PREPARE) is None
+
+
+def test_a_build_that_stops_leaves_nothing(files):
+    def images():
+        yield from list(decode_all(files[:2], PREPARE))
+        raise KeyboardInterrupt
+
+    path = path_of(files)
+    with pytest.raises(KeyboardInterrupt):
+        write_cache(path, images())
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_build_replaces_only_what_no_longer_fits_the_same_folder_and_resizing(
+    files, tmp_path, make_images
+):
+    place = tmp_path / "caches"
+    other = build(make_images(tmp_path / "others", 2), place)
+    smaller = build(files, place, Preparation("scale_width", 32, 8, True))
+    before = build(files, place)
+    abandoned, running = (before.with_name(f".{before.stem}.{i}.partial") for i in range(2))
+    for path in (abandoned, running):
+        path.write_bytes(b"half")
+    os.utime(abandoned, (1, 1))
+    os.utime(files[0], ns=(1, 1))
+    after = build(files, place)
+    assert set(place.iterdir()) == {other, smaller, after, running}
+
+
+def _build_from_process(files, started) -> None:
+    started.wait()
+    build(files)
+
+
+def test_two_runs_that_build_at_once_are_both_right(files):
+    context = multiprocessing.get_context("spawn")
+    started = context.Barrier(2)
+    runs = [context.Process(target=_build_from_process, args=(files, started)) for _ in range(2)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [run.exitcode for run in runs] == [0, 0]
+    (path,) = path_of(files).parent.iterdir()
+    assert same(open_cache(path, files, PREPARE), list(decode_all(files, PREPARE)))
+
+
+@pytest.mark.parametrize(
+    ("needed", "ram", "disk", "kind"),
+    [
+        (1 * GB, 8 * GB, 0, "ram"),
+        (2 * GB, 64 * GB, 0, "ram"),
+        (2 * GB + 1, 64 * GB, 8 * GB + 4, "disk"),
+        (1 * GB, 3 * GB, 4 * GB, "disk"),
+        (1 * GB, 3 * GB, 3 * GB, "off"),
+        (300 * GB, 64 * GB, 900 * GB, "off"),
+        (0, 0, 0, "ram"),
+    ],
+)
+def test_auto_goes_by_the_size(needed, ram, disk, kind):
+    assert choose_cache(needed, ram, disk) == kind
+
+
+def test_this_machine_tells_its_room(tmp_path):
+    assert devices.ram_free() > 10**6
+    assert devices.disk_free(tmp_path / "not" / "there" / "yet") > 10**6
+
+
+class Run:
+    """What a run of these options says and gets."""
+
+    def __init__(self, dataroot: Path, **options) -> None:
+        settings = TrainSettings(dataroot=dataroot, load_size=20, crop_size=16, **options)
+        domains = check_domains(settings)
+        prepare = Preparation.of(settings, "A"), Preparation.of(settings, "B")
+        self.said: list[str] = []
+        self.images = decode_once(domains, prepare, settings, say=self.said.append)
+        self.expected = [list(decode_all(d.files, p)) for d, p in zip(domains, prepare)]
+
+    def is_right(self) -> bool:
+        return all(map(same, self.images, self.expected))
+
+
+def test_small_sets_are_kept_in_memory(dataroot):
+    run = Run(dataroot)
+    assert run.is_right()
+    # 5 + 7 images of 20 x 20 x 3 bytes.
+    assert run.said == ["images: decoded once, 14 kB in memory"]
+    assert not list(dataroot.rglob(".cyclegan-cache"))
+
+
+def test_nothing_is_kept_where_the_cache_is_off(dataroot):
+    run = Run(dataroot, cache="off")
+    assert run.images is None
+    assert run.said == []
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["beside the images", "in a folder of its own"])
+def test_a_cache_on_disk_is_made_once(dataroot, tmp_path, monkeypatch, own):
+    options = {"cache": "disk", "cache_dir": tmp_path / "kept" if own else None}
+    first = Run(dataroot, **options)
+    assert first.is_right()
+    monkeypatch.setattr(decoded, "decode_all", None)
+    second = Run(dataroot, **options)
+    assert second.is_right()
+    assert first.said == second.said
+    places = {path.parent for path in tmp_path.rglob("*.images")}
+    beside = {dataroot / name / ".cyclegan-cache" for name in ("trainA", "trainB")}
+    assert places == ({tmp_path / "kept"} if own else beside)
+    assert first.said == [f"cache: {' and '.join(map(str, sorted(places)))}, 14 kB"]
+
+
+def test_images_beside_which_a_cache_lies_are_still_the_same_images(dataroot):
+    before = check_domains(TrainSettings(dataroot=dataroot))
+    Run(dataroot, cache="disk")
+    assert check_domains(TrainSettings(dataroot=dataroot)) == before
+
+
+def test_a_damaged_cache_is_made_anew(dataroot):
+    Run(dataroot, cache="disk")
+    for path in dataroot.rglob("*.images"):
+        path.write_bytes(path.read_bytes()[:-9])
+    assert Run(dataroot, cache="disk").is_right()
+
+
+def test_a_disk_that_cannot_be_written_is_named_and_memory_taken(dataroot, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    run = Run(dataroot, cache="disk", cache_dir=tmp_path / "file")
+    assert run.is_right()
+    assert run.said == [
+        f"warning: no cache in {tmp_path / 'file'} (File exists): see --cache_dir",
+        "images: decoded once, 14 kB in memory",
+    ]
+
+
+def test_a_disk_without_room_is_named_before_it_is_filled(dataroot, monkeypatch):
+    monkeypatch.setattr(decoded, "disk_free", lambda folder: 1000)
+    run = Run(dataroot, cache="disk")
+    assert "(6 kB needed, 1 kB free)" in run.said[0]
+    assert not list(dataroot.rglob("*.images"))
+
+
+def test_auto_takes_the_disk_where_memory_is_short_and_stays_with_it(dataroot, monkeypatch):
+    monkeypatch.setattr(decoded, "ram_free", lambda: 0)
+    # 14,400 bytes are a quarter of this, and of what is left of it once they are written.
+    free = 4 * 14_400
+    monkeypatch.setattr(decoded, "disk_free", lambda folder: free)
+    first = Run(dataroot)
+    free -= 14_400
+    second = Run(dataroot)
+    assert first.said == second.said
+    assert first.said[0].startswith("cache: ")
+
+
+def test_auto_keeps_nothing_where_there_is_no_room_and_says_so(dataroot, monkeypatch):
+    monkeypatch.setattr(decoded, "ram_free", lambda: 0)
+    monkeypatch.setattr(decoded, "disk_free", lambda folder: 0)
+    run = Run(dataroot)
+    assert run.images is None
+    assert run.said == [
+        "images: decoded whenever they are drawn; kept decoded they would take 14 kB"
+    ]
+
+
+def test_more_than_the_memory_is_refused_with_a_remedy(dataroot, monkeypatch):
+    monkeypatch.setattr(decoded, "ram_free", lambda: 1000)
+    with pytest.raises(UserError, match="--cache ram.*use --cache disk or --cache off"):
+        Run(dataroot, cache="ram")
+
+
+def test_pixels_that_were_changed_on_the_disk_are_noticed(files, tmp_path):
+    path = cache_path(tmp_path, tmp_path / "images", files, PREPARE)
+    write_cache(path, decode_all(files, PREPARE))
+    assert open_cache(path, files, PREPARE) is not None
+    levels = bytearray(path.read_bytes())
+    levels[100] ^= 1
+    path.write_bytes(levels)
+    assert open_cache(path, files, PREPARE) is None

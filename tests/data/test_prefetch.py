@@ -1,0 +1,73 @@
+"""Batches made ahead on a thread, and their levels made floats."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import ImageOps
+
+from cyclegan.config.errors import UserError
+from cyclegan.data.files.images import from_levels, from_levels_here, to_tensor
+from cyclegan.data.loading.loader import ahead
+
+
+def test_levels_become_what_to_tensor_makes_of_each_image(picture):
+    pictures = [picture((9, 7), seed=seed) for seed in range(3)]
+    levels = torch.from_numpy(np.stack([np.asarray(image) for image in pictures]))
+    before = levels.clone()
+    expected = torch.stack(
+        [to_tensor(pictures[0]), *map(to_tensor, map(ImageOps.mirror, pictures[1:]))]
+    )
+    assert torch.equal(from_levels_here(levels, torch.tensor([1, 2])), expected)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        images = from_levels(levels[:1], memory_format=memory_format)
+        assert torch.equal(images, expected[:1])
+        assert images.is_contiguous(memory_format=memory_format)
+    assert torch.equal(levels, before)
+
+
+def test_what_is_made_ahead_comes_in_order_and_ends():
+    assert list(ahead(range(20))) == list(range(20))
+
+
+def test_an_error_comes_in_its_turn():
+    def items():
+        yield 1
+        raise UserError("no more")
+
+    made = ahead(items())
+    assert next(made) == 1
+    with pytest.raises(UserError, match="no more"):
+        next(made)
+
+
+@pytest.mark.parametrize("taken", [1, 5])
+def test_nothing_is_made_once_the_consumer_has_gone(taken):
+    count = 0
+
+    def items():
+        nonlocal count
+        while True:
+            count += 1
+            yield count
+
+    made = ahead(items(), depth=2)
+    for _ in range(taken):
+        next(made)
+    (worker,) = [thread for thread in threading.enumerate() if thread.name == "batches"]
+    made.close()
+    worker.join(timeout=60)
+    assert not worker.is_alive()
+    # Those taken, two in the queue, and one for which there was no room.
+    assert count <= taken + 4
+
+
+def test_no_more_than_the_depth_is_made_ahead():
+    made_so_far = []
+    made = ahead((made_so_far.append(i) or i for i in range(100)), depth=3)
+    assert next(made) == 0
+    time.sleep(0.2)
+    # One was taken, three wait, and one is at the door.
+    assert len(made_so_far) <= 5

@@ -1,0 +1,182 @@
+"""Reading from drives that fail for a moment, for longer, or for good."""
+
+import errno
+import os
+import tarfile
+
+import numpy as np
+import pytest
+
+from cyclegan.config.errors import UserError
+from cyclegan.config.options import TrainSettings
+from cyclegan.data.files import reading
+from cyclegan.data.files.domains import check_domains
+from cyclegan.data.files.images import UnreadableImage, image_size, read_image
+from cyclegan.data.files.reading import (
+    MOST_LOST,
+    WAITS,
+    Patience,
+    open_file,
+)
+from cyclegan.data.files.sources import find_files
+from cyclegan.data.loading.cache import cache_path, decode_all
+from cyclegan.data.loading.dataset import UnpairedImages
+from cyclegan.data.loading.transforms import Preparation
+
+PREPARE = Preparation("resize_and_crop", 20, 16, True)
+
+
+@pytest.fixture
+def waited(monkeypatch):
+    """The seconds that were waited, which take no time."""
+    seconds: list[float] = []
+    monkeypatch.setattr(reading.time, "sleep", seconds.append)
+    return seconds
+
+
+@pytest.fixture
+def failing(monkeypatch, waited):
+    """Makes calls of os.open or os.pread fail: so many times, with this error."""
+
+    def fail(name: str, number: int, times: float) -> list[int]:
+        real, left, calls = getattr(os, name), [times], []
+
+        def call(*args):
+            calls.append(1)
+            if left[0] > 0:
+                left[0] -= 1
+                raise OSError(number, os.strerror(number))
+            return real(*args)
+
+        monkeypatch.setattr(os, name, call)
+        return calls
+
+    return fail
+
+
+@pytest.fixture
+def image(tmp_path, make_images):
+    """Gives an image of the same pixels, as a file or in a tar file."""
+    (path,) = make_images(tmp_path / "images", 1)
+
+    def make(kind: str):
+        if kind == "file":
+            return path
+        with tarfile.open(tmp_path / "s.tar", "w") as tar:
+            tar.add(path, "000.png")
+        return find_files(tmp_path / "s.tar", keep=None).files[0]
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["file", "member"])
+@pytest.mark.parametrize("call", ["open", "pread"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN])
+def test_an_error_that_passes_is_waited_for(image, picture, failing, waited, kind, call, number):
+    file = image(kind)
+    failing(call, number, 3)
+    assert np.array_equal(read_image(file), picture(seed=0))
+    assert waited == list(WAITS)
+    failing(call, number, 1)
+    assert image_size(file) == (48, 40)
+
+
+@pytest.mark.parametrize("kind", ["file", "member"])
+@pytest.mark.parametrize("read", [read_image, image_size])
+def test_an_error_that_stays_makes_the_image_unreadable(image, failing, waited, kind, read):
+    file = image(kind)
+    failing("pread", errno.EIO, float("inf"))
+    with pytest.raises(UnreadableImage, match="Input/output error"):
+        read(file)
+    assert waited == list(WAITS)
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ELOOP])
+def test_an_error_that_will_not_pass_is_not_waited_for(image, failing, waited, number):
+    failing("open", number, 1)
+    with pytest.raises(UnreadableImage):
+        read_image(image("file"))
+    assert waited == []
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n"])
+def test_damaged_content_is_not_waited_for(tmp_path, waited, content):
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(UnreadableImage):
+        read_image(tmp_path / "x.png")
+    assert waited == []
+
+
+@pytest.mark.parametrize("kind", ["file", "member"])
+def test_a_handle_that_went_stale_is_opened_anew(image, failing, waited, kind):
+    with open_file(image(kind)) as stream:
+        opened = failing("open", errno.EIO, 0)
+        failing("pread", errno.ESTALE, 2)
+        assert stream.read(4) == b"\x89PNG"
+        stream.seek(1)
+        assert stream.read(3) == b"PNG"
+    assert len(opened) == 2
+
+
+@pytest.mark.parametrize("kind", ["file", "member"])
+def test_a_file_too_large_to_be_read_at_once_is_the_same_image(image, picture, monkeypatch, kind):
+    monkeypatch.setattr(reading, "LARGEST_WHOLE", 100)
+    assert np.array_equal(read_image(image(kind)), picture(seed=0))
+
+
+def test_a_drive_that_is_gone_for_good_is_not_waited_for_at_every_file(waited):
+    def gone():
+        raise OSError(errno.ENOTCONN, "gone")
+
+    patience = Patience()
+    for _ in range(100):
+        with pytest.raises(OSError, match="gone"):
+            patience.keep_trying(gone)
+    assert len(waited) == MOST_LOST * len(WAITS)
+    assert patience.keep_trying(lambda: 7) == 7
+    with pytest.raises(OSError, match="gone"):
+        patience.keep_trying(gone)
+    assert len(waited) == (MOST_LOST + 1) * len(WAITS)
+
+
+def test_a_run_whose_drive_is_gone_ends_soon_and_says_so(dataroot, make_images, failing, waited):
+    files = make_images(dataroot / "many", 30)
+    images = UnpairedImages(files, files, (PREPARE, PREPARE), seed=0)
+    failing("open", errno.EHOSTDOWN, float("inf"))
+    with pytest.raises(UserError, match="check the disk"):
+        images[0]
+    assert len(waited) == MOST_LOST * len(WAITS)
+
+
+def test_a_drive_that_fails_now_and_then_changes_nothing(dataroot, monkeypatch, waited):
+    settings = TrainSettings(dataroot=dataroot)
+    A, B = check_domains(settings)
+    decoded = list(decode_all(A.files, PREPARE))
+    name = cache_path(dataroot, A.folder, A.files, PREPARE)
+    random, real = np.random.default_rng(0), {name: getattr(os, name) for name in ("open", "pread")}
+
+    def flaky(name):
+        def call(*args):
+            if random.random() < 0.2:
+                raise OSError(errno.EIO, "for a moment")
+            return real[name](*args)
+
+        return call
+
+    for function in real:
+        monkeypatch.setattr(os, function, flaky(function))
+    monkeypatch.setattr(reading, "WAITS", (0.0,) * 20)
+    assert check_domains(settings) == (A, B)
+    assert all(map(np.array_equal, decode_all(A.files, PREPARE), decoded))
+    assert cache_path(dataroot, A.folder, A.files, PREPARE) == name
+    assert waited
+
+
+def test_tar_files_are_looked_through_on_a_drive_that_fails_now_and_then(image, failing, waited):
+    member = image("member")
+    failing("pread", errno.EIO, 2)
+    assert find_files(member.shard.path, keep=None).files == [member]
+    failing("pread", errno.EIO, float("inf"))
+    assert find_files(member.shard.path, keep=None).problems == {
+        member.shard.path: "Input/output error"
+    }

@@ -1,0 +1,155 @@
+"""Tar files in the place of folders: the same images in the same order, kept, and gone on with."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.running import TINY, train, wait_for
+from support.tars import contents, pack, png, same, settings, sharded
+
+from cyclegan.data.files.domains import check_domains
+from cyclegan.data.loading.cache import cache_path
+from cyclegan.data.loading.dataset import UnpairedImages
+from cyclegan.data.loading.decoded import decode_once
+from cyclegan.data.loading.transforms import Preparation
+from cyclegan.evaluation.compare import compare
+from cyclegan.training.statistics.fixed_samples import Probe
+
+__all__ = ["png", "sharded"]
+
+PREPARE = Preparation("resize_and_crop", 20, 16, True)
+
+
+def test_the_samples_are_those_of_the_same_images_in_folders(dataroot, sharded):
+    ours, theirs = (
+        UnpairedImages(A.files, B.files, (PREPARE, PREPARE), seed=3)
+        for A, B in (check_domains(settings(root)) for root in (sharded, dataroot))
+    )
+    for position in (0, 1, 6, 7, 23):
+        assert np.array_equal(ours[position].levels_A, theirs[position].levels_A)
+        assert np.array_equal(ours[position].levels_B, theirs[position].levels_B)
+
+
+def test_a_member_that_breaks_in_mid_run_is_named_by_both_its_names(sharded):
+    A, B = check_domains(settings(sharded))
+    images = UnpairedImages(A.files, B.files, (PREPARE, PREPARE), seed=0, serial=True)
+    path = A.files[0].shard.path
+    content = path.read_bytes().replace(b"IDAT", b"damn")
+    stat = path.stat()
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    broken = images[0].broken
+    assert str(next(iter(broken))) == f"{path}!000.png"
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["beside the images", "in a folder of its own"])
+def test_decoded_images_of_tar_files_are_kept_on_disk_for_each_domain(
+    dataroot, sharded, tmp_path, own
+):
+    # Both domains beside one another, as webdataset writes them.
+    for path in (sharded / "trainA").iterdir():
+        path.rename(sharded / f"trainA-{path.name}")
+    (sharded / "trainA").rmdir()
+    options = {"cache": "disk", "load_size": 20, "crop_size": 16}
+    options |= {"cache_dir": tmp_path / "kept"} if own else {}
+    runs = settings(sharded, **options), settings(dataroot, load_size=20, crop_size=16)
+    ours, theirs = (
+        decode_once(check_domains(run), (PREPARE, PREPARE), run, say=str) for run in runs
+    )
+    assert all(map(same, ours, theirs))
+    place = tmp_path / "kept" if own else sharded / ".cyclegan-cache"
+    assert len(list(place.glob("*.images"))) == 2
+
+
+def test_a_cache_is_of_another_name_where_a_tar_file_has_changed(sharded, png):
+    def path() -> Path:
+        A, _ = check_domains(settings(sharded))
+        return cache_path(sharded, A.folder, A.files, PREPARE)
+
+    before = path()
+    assert path() == before
+    os.utime(sharded / "trainA/000000.tar", ns=(1, 1))
+    assert path() != before
+
+
+@pytest.mark.parametrize("top", ["", "images/deep/"])
+def test_test_images_in_tar_files_are_previewed_and_measured(dataroot, sharded, top):
+    files = {f"{top}{name}": content for name, content in contents(dataroot / "testB").items()}
+    pack(sharded / "testB.tar", files)
+    ours, theirs = settings(sharded), settings(dataroot)
+    domains = check_domains(ours)
+    previews = [
+        Probe(s, domains[0].files, domains[1].files, (PREPARE, PREPARE)) for s in (ours, theirs)
+    ]
+    assert same(previews[0].images_B, previews[1].images_B)
+    results = [compare(s, lambda image: image) for s in (ours, theirs)]
+    assert results[0] == results[1]
+    assert results[0].psnr_input is not None
+
+
+def test_tar_files_that_each_count_from_the_start_still_pair_up(dataroot, sharded):
+    for part in ("testA", "testB"):
+        (sharded / f"{part}.tar").unlink()
+        for number, content in enumerate(contents(dataroot / part).values()):
+            pack(sharded / f"{part}-{number}.tar", {"000.png": content})
+    ours, theirs = (compare(settings(s), lambda image: image) for s in (sharded, dataroot))
+    assert ours == theirs
+
+
+def weights(tmp_path: Path, name: str) -> dict[str, torch.Tensor]:
+    parts = {
+        part: torch.load(tmp_path / f"runs/{name}/latest_net_{part}.pth", weights_only=True)
+        for part in ("G_A", "G_B", "D_A", "D_B")
+    }
+    return {f"{part}.{key}": t for part, state in parts.items() for key, t in state.items()}
+
+
+def assert_same_weights(tmp_path: Path, first: str, second: str) -> None:
+    ours, theirs = weights(tmp_path, first), weights(tmp_path, second)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.fixture
+def whole(dataroot, tmp_path):
+    """Trains on folders; gives the options of the same run on tar files."""
+
+    def run(*options: str) -> list[str]:
+        options = ["--batch_size=2", "--steps=14", *options, *TINY]
+        done = train(tmp_path, f"--dataroot={dataroot}", "--name=whole", *options)
+        assert done.returncode == 0, done.stderr
+        return [*options, f"--dataroot={tmp_path / 'sharded'}", "--name=run", "--num_threads=2"]
+
+    return run
+
+
+@pytest.mark.slow
+def test_a_run_on_tar_files_equals_the_run_on_folders(whole, sharded, tmp_path):
+    done = train(tmp_path, *whole("--cache=off"))
+    assert done.returncode == 0, done.stderr
+    assert "trainB-*.tar (in 3 tar files)" in done.stdout
+    assert_same_weights(tmp_path, "run", "whole")
+    figures = [tmp_path / f"runs/{name}/evaluation.json" for name in ("run", "whole")]
+    assert figures[0].read_text() == figures[1].read_text()
+
+
+@pytest.mark.slow
+def test_a_run_on_tar_files_goes_on_after_a_kill_as_one_on_folders_would(whole, sharded, tmp_path):
+    killed = train(tmp_path, *whole("--cache=disk"), "--save_every=3", popen=True)
+    wait_for(tmp_path / "runs/run/state_00000003.pt", killed)
+    killed.kill()
+    killed.communicate()
+    resumed = train(tmp_path, "--name=run", "--continue_train")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_weights(tmp_path, "run", "whole")
+
+
+def test_a_compressed_tar_file_is_one_line_and_exit_status_2(sharded, tmp_path):
+    (sharded / "trainA/x.tar.gz").write_bytes(b"")
+    done = train(tmp_path, f"--dataroot={sharded}", *TINY)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "x.tar.gz is compressed" in done.stderr

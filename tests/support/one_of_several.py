@@ -1,0 +1,65 @@
+"""Run by torchrun: trains in float64, as one of several processes and then alone, for each case
+of options; writes the largest difference of a weight, a line a case.
+"""
+
+import json
+import sys
+
+import torch
+
+from cyclegan.config.options import TrainSettings, check
+from cyclegan.data.loading.sampler import Positions
+from cyclegan.hardware.distributed import World
+from cyclegan.losses.weighted import Clock
+from cyclegan.training.algorithm.model import build_model
+from cyclegan.training.step import Stepper
+
+STEPS = 20
+SMALL = {
+    "dataroot": "unused",
+    "name": "unused",
+    "generator": "resnet(blocks=1)",
+    "discriminator": "patch(layers=1)",
+    **{"ngf": 4, "ndf": 4, "batch_size": 4, "pool_size": 0},
+}
+
+
+def trained(settings: TrainSettings, world: World, images_per_epoch: int) -> dict:
+    torch.manual_seed(0)
+    model = build_model(settings).double()
+    stepper = Stepper(model, settings, world=world)
+    positions = Positions(
+        images_per_epoch,
+        images_per_step=settings.images_per_step,
+        batch_size=settings.images_per_step // settings.accumulate,
+        rank=world.rank,
+        world=world.size,
+    )
+    random = torch.Generator().manual_seed(1)
+    position = 0
+    for step in range(STEPS):
+        count = positions.count(position)
+        drawn = torch.rand(2, count, 3, 16, 16, generator=random, dtype=torch.float64) * 2 - 1
+        shares = positions.shares(position)
+        own = [place for share in shares for place in range(share.start, share.stop)]
+        short = count < settings.images_per_step
+        stepper.step(*drawn[:, own], Clock(step, step / STEPS), shares if short else None)
+        position += count
+    return model.state_dict()
+
+
+def main() -> None:
+    world = World.around()
+    world.join(torch.device("cpu"))
+    for options, images_per_epoch in json.loads(sys.argv[1]):
+        settings = check(TrainSettings, {**SMALL, **options})
+        together = trained(settings, world, images_per_epoch)
+        if world.leads:
+            alone = trained(settings, World(), images_per_epoch)
+            apart = max(float((alone[key] - together[key]).abs().max()) for key in alone)
+            sys.stdout.write(f"{apart}\n")
+    world.leave()
+
+
+if __name__ == "__main__":
+    main()

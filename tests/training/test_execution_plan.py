@@ -1,0 +1,265 @@
+"""What a run makes of --precision, --compile, --accumulate and --checkpoint_activations."""
+
+import copy
+import json
+
+import pytest
+import torch
+from support.running import TINY, train
+
+from cyclegan.config.errors import UserError
+from cyclegan.config.options import TrainSettings, check
+from cyclegan.hardware import devices
+from cyclegan.networks.execution import PLAIN, Running, Speed
+from cyclegan.training.algorithm.model import build_model
+from cyclegan.training.resources.execution_plan import (
+    compiled_step,
+    describe,
+    plan,
+    prepare_torch,
+)
+from cyclegan.training.step import Stepper
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+LONG = 10**6
+LOSSES = ("adversarial", "cycle", "identity", "D")
+SMALL = {
+    "dataroot": "unused",
+    "name": "unused",
+    "generator": "resnet(blocks=2)",
+    "discriminator": "patch(layers=2)",
+    "ngf": 4,
+    "ndf": 4,
+}
+
+
+def settings(**options):
+    return check(TrainSettings, {**SMALL, **options})
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A machine with a GPU of the given generation, as far as a plan can tell."""
+
+    def pretend(*, capability=(9, 0), bf16=True):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+
+    return pretend
+
+
+@pytest.fixture
+def cpu(monkeypatch):
+    def pretend(*, bf16, compiler=True):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bf16})
+        found = "/usr/bin/g++" if compiler else None
+        monkeypatch.setattr(devices.shutil, "which", lambda _: found)
+
+    return pretend
+
+
+def test_a_gpu_with_bf16_computes_in_it_compiled_and_recorded(gpu):
+    gpu()
+    assert plan(settings(), CUDA, total_steps=LONG) == Speed(
+        precision="bf16", channels_last=True, compile="default", fused=True, graph=True
+    )
+
+
+def test_a_gpu_of_an_older_generation_computes_in_float32(gpu):
+    gpu(capability=(7, 0), bf16=False)
+    found = plan(settings(), CUDA, total_steps=LONG)
+    assert (found.precision, found.channels_last) == ("fp32", False)
+    with pytest.raises(UserError, match="--precision tf32: .*use --precision fp32"):
+        plan(settings(precision="tf32"), CUDA, total_steps=LONG)
+
+
+def test_a_short_run_is_not_compiled(gpu):
+    gpu()
+    assert plan(settings(), CUDA, total_steps=100).compile == "off"
+    assert plan(settings(compile="default"), CUDA, total_steps=100).compile == "default"
+
+
+def test_images_of_many_sizes_are_neither_compiled_nor_recorded(gpu):
+    gpu()
+    found = plan(settings(preprocess="none"), CUDA, total_steps=LONG)
+    assert (found.compile, found.graph) == ("off", False)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "fp16"},
+        {"identity": "5*l1(decay_to=0)"},
+        {"discriminator": "batch_head(layers=2)"},
+        {"optimizer": "sgd"},
+        {"optimizer_D": "adagrad"},
+        {"cycle": "10*torch.nn.SmoothL1Loss"},
+    ],
+    ids=str,
+)
+def test_a_step_that_goes_by_more_than_its_images_is_not_recorded(gpu, options):
+    gpu()
+    assert not plan(settings(**options), CUDA, total_steps=LONG).graph
+
+
+def test_a_cpu_with_bf16_computes_in_it_and_one_without_does_not(cpu):
+    cpu(bf16=True)
+    assert plan(settings(), CPU, total_steps=LONG) == Speed(
+        precision="bf16", channels_last=True, compile="default", fused=True
+    )
+    cpu(bf16=False)
+    assert plan(settings(), CPU, total_steps=LONG) == Speed(fused=True)
+
+
+def test_without_a_compiler_nothing_is_compiled_and_asking_for_it_names_what_is_missing(cpu):
+    cpu(bf16=True, compiler=False)
+    assert plan(settings(), CPU, total_steps=LONG).compile == "off"
+    with pytest.raises(UserError, match=r"--compile max needs a C\+\+ compiler.*--compile off"):
+        plan(settings(compile="max"), CPU, total_steps=LONG)
+
+
+def test_the_plan_is_said_in_a_few_words():
+    assert describe(Speed(precision="bf16", compile="default", graph=True)) == (
+        "bf16, compiled, recorded as CUDA graphs"
+    )
+    assert describe(Speed(checkpointed=True)) == "fp32, blocks recomputed"
+
+
+def test_tf32_is_for_those_who_did_not_ask_for_float32(monkeypatch):
+    asked = []
+    monkeypatch.setattr(devices, "allow_tf32", asked.append)
+    for precision in ("fp32", "tf32", "bf16"):
+        prepare_torch(settings(), Speed(precision=precision))
+    assert asked == [False, True, True]
+
+
+def steps(count=3, *, batch=4, speed=PLAIN, double=True, **options):
+    """The losses of some steps, and the weights after them."""
+    chosen = settings(pool_size=3, **options)
+    torch.manual_seed(0)
+    model = build_model(chosen)
+    stepper = Stepper(model.double() if double else model, chosen, speed=speed)
+    random = torch.Generator().manual_seed(1)
+    dtype = torch.float64 if double else torch.float32
+    losses = []
+    for _ in range(count):
+        real_A, real_B = (
+            torch.rand(batch, 3, 32, 32, generator=random, dtype=dtype) * 2 - 1 for _ in "AB"
+        )
+        losses.append({k: float(v) for k, v in stepper.step(real_A, real_B).items()})
+    return losses, {k: v.clone() for k, v in stepper.model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"clip_grad": 0.1}, {"penalty": "1*r1(every=2)"}, {"generator": "attention(blocks=1)"}],
+    ids=str,
+)
+def test_small_batches_one_after_another_are_one_large_batch(options):
+    large = steps(batch_size=4, **options)
+    # The last share is smaller than the others.
+    small = steps(batch_size=3, accumulate=2, **options)
+    for mine, its in zip(small[0], large[0], strict=True):
+        assert mine == pytest.approx(its, rel=1e-9)
+    for name, weight in large[1].items():
+        # Biases before a norm have no gradient but rounding, of which Adam makes steps.
+        if weight.ndim > 1:
+            torch.testing.assert_close(small[1][name], weight, rtol=0, atol=1e-9)
+
+
+def test_a_step_with_all_that_saves_time_is_the_plain_step():
+    plain = steps(speed=Speed(joined=False), batch_size=4)
+    fast = steps(speed=Speed(fused=True, channels_last=True, checkpointed=True), batch_size=4)
+    for mine, its in zip(fast[0], plain[0], strict=True):
+        assert mine == pytest.approx(its, rel=1e-9)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_trains_float32_weights_by_about_the_same_losses(precision):
+    half = steps(1, speed=Speed(precision=precision), double=False, batch_size=4)
+    full = steps(1, double=False, batch_size=4)
+    if precision == "fp16":
+        # The first scale of the gradients is too large for some CPUs and not for others.
+        for losses in (half[0][0], full[0][0]):
+            for name in [name for name in losses if name.startswith("gradient_")]:
+                del losses[name]
+    assert half[0][0] == pytest.approx(full[0][0], rel=0.05)
+    assert {weight.dtype for weight in half[1].values()} == {torch.float32}
+
+
+def test_a_gradient_too_large_for_fp16_leaves_the_weights_alone_and_lowers_the_scale():
+    chosen = settings(precision="fp16")
+    torch.manual_seed(0)
+    stepper = Stepper(build_model(chosen), chosen, speed=Speed(precision="fp16"))
+    scale = stepper.scalers[stepper.optimizer_G].get_scale()
+    before = copy.deepcopy(stepper.model.generators.state_dict())
+    images = torch.full((1, 3, 32, 32), torch.inf)
+    stepper.step(images, images)
+    assert stepper.scalers[stepper.optimizer_G].get_scale() < scale
+    for name, weight in stepper.model.generators.state_dict().items():
+        torch.testing.assert_close(weight, before[name])
+
+
+def test_a_penalty_is_taken_on_the_plain_judge_in_float32():
+    seen = []
+    chosen = settings(penalty="1*r1(every=1)")
+    stepper = Stepper(build_model(chosen), chosen, speed=Speed(precision="bf16"))
+    for network in stepper.model.discriminators.values():
+        network.model[0].register_forward_hook(
+            lambda module, args, output: seen.append(output.dtype)
+        )
+    stepper.step(*torch.rand(2, 1, 3, 32, 32))
+    # A pass for the generators, one for both kinds of images, one for the penalty; for each D.
+    assert seen.count(torch.bfloat16) == 4
+    assert seen.count(torch.float32) == 2
+
+
+def test_generators_without_blocks_cannot_compute_them_again():
+    chosen = settings(generator="unet(layers=3)")
+    with pytest.raises(UserError, match="--checkpoint_activations: .*no residual blocks"):
+        Stepper(build_model(chosen), chosen, speed=Speed(checkpointed=True))
+
+
+def test_a_first_step_that_cannot_be_compiled_is_taken_back_and_taken_again():
+    done, said = [], []
+    network = Running(torch.nn.Identity())
+    network.forward = lambda image: 1 / 0
+
+    def step():
+        done.append("step")
+        return {"loss": network(torch.ones(()))}
+
+    losses = compiled_step(
+        step, undo=lambda: done.append("undo"), networks=[network], say=said.append
+    )
+    assert losses["loss"] == 1
+    assert done == ["step", "undo", "step"]
+    assert "cannot be compiled" in said[-1]
+
+
+def test_a_mistake_of_the_users_in_the_first_step_is_no_matter_of_compiling():
+    def step():
+        raise UserError("--cycle: own fails")
+
+    with pytest.raises(UserError, match="own fails"):
+        compiled_step(step, undo=lambda: None, networks=[], say=lambda _: None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not devices.has_compiler(CPU), reason="no C++ compiler here")
+def test_a_compiled_run_gives_the_losses_of_an_uncompiled_one(dataroot, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    options = [*TINY, f"--dataroot={dataroot}", "--steps=2", "--precision=fp32"]
+    found = {}
+    for compile in ("off", "default"):
+        # Dropout draws other numbers where it is compiled.
+        ways = ["--generator=resnet(blocks=1)", f"--compile={compile}", f"--name={compile}"]
+        done = train(tmp_path, *options, *ways)
+        assert done.returncode == 0, done.stderr
+        assert "cannot be compiled" not in done.stdout
+        assert ("the first step took" in done.stdout) == (compile == "default")
+        lines = (tmp_path / "runs" / compile / "metrics.jsonl").read_text().splitlines()
+        values = json.loads(lines[-1])
+        found[compile] = {k: v for k, v in values.items() if k.split("_")[0] in LOSSES}
+    assert found["default"] == pytest.approx(found["off"], rel=1e-3)
+    assert len(found["off"]) == 8

@@ -1,0 +1,136 @@
+"""A step whose loss or gradient is not finite leaves no trace."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cyclegan.config.options import TrainSettings, check
+from cyclegan.networks.execution import PLAIN, Speed
+from cyclegan.runs.checkpoints import copied
+from cyclegan.training.algorithm.image_pool import ImagePool
+from cyclegan.training.algorithm.model import build_model
+from cyclegan.training.algorithm.optimizers import build_optimizer, update
+from cyclegan.training.step import Stepper
+
+NAN, INF = float("nan"), float("inf")
+SMALL = {
+    "generator": "resnet(blocks=1)",
+    "discriminator": "patch(layers=1)",
+    **{"ngf": 2, "ndf": 2, "pool_size": 3},
+}
+
+
+class Sometimes(nn.L1Loss):
+    """The L1 loss times `factor`."""
+
+    factor = 1.0
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return super().forward(input, target) * Sometimes.factor
+
+
+@pytest.fixture
+def factor(monkeypatch):
+    return lambda value: monkeypatch.setattr(Sometimes, "factor", value)
+
+
+def stepper(speed: Speed = PLAIN, **options) -> Stepper:
+    settings = check(TrainSettings, {**SMALL, "cycle": f"10*{__name__}.Sometimes", **options})
+    torch.manual_seed(0)
+    return Stepper(build_model(settings), settings, speed=speed)
+
+
+def learned(stepper: Stepper, side: str) -> dict:
+    """Weights and moments of one side, G or D."""
+    networks = stepper.model.generators if side == "G" else stepper.model.discriminators
+    optimizer = stepper.optimizer_G if side == "G" else stepper.optimizer_D
+    return copied({"weights": networks.state_dict(), "memory": optimizer.state_dict()["state"]})
+
+
+def pair(value: float | None = None) -> tuple[Tensor, Tensor]:
+    real_A, real_B = torch.rand(2, 2, 3, 16, 16) * 2 - 1
+    if value is not None:
+        real_A[0, 1, 3, 5] = value
+    return real_A, real_B
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize("speed", [PLAIN, Speed(fused=True)], ids=["plain", "fused"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd(momentum=0.9)", "rmsprop"])
+def test_a_loss_that_is_not_finite_leaves_weights_and_moments_as_they_were(
+    faults, assert_same, factor, value, speed, optimizer
+):
+    if speed.fused and optimizer == "rmsprop":
+        speed = PLAIN
+    some = stepper(speed, optimizer=optimizer)
+    some.step(*pair())
+    before = {side: learned(some, side) for side in "GD"}
+    factor(value)
+    losses = some.step(*pair())
+    assert not losses["cycle_A"].isfinite()
+    assert not losses["gradient_G_BA"].isfinite()
+    assert_same(learned(some, "G"), before["G"])
+    # The discriminators have learned: their losses were finite.
+    assert losses["gradient_D_A"].isfinite()
+    assert not faults.fault_run.same(learned(some, "D"), before["D"])
+    factor(1.0)
+    assert all(loss.isfinite() for loss in some.step(*pair()).values())
+    assert not faults.fault_run.same(learned(some, "G"), before["G"])
+
+
+@pytest.mark.parametrize("value", [NAN, INF])
+def test_a_pixel_that_is_not_finite_changes_nothing_and_is_not_remembered(assert_same, value):
+    some = stepper(pool_size=4)
+    some.step(*pair())
+    before = {side: learned(some, side) for side in "GD"}
+    some.step(*pair(value))
+    for side in "GD":
+        assert_same(learned(some, side), before[side])
+    assert all(image.isfinite().all() for pool in some.pools.values() for image in pool.images)
+    assert all(loss.isfinite() for _ in range(6) for loss in some.step(*pair()).values())
+
+
+def test_clipping_does_not_let_a_gradient_past_all_numbers_through(assert_same, factor):
+    some = stepper(clip_grad=1.0)
+    some.step(*pair())
+    before = learned(some, "G")
+    factor(1e38)
+    assert not some.step(*pair())["gradient_G_AB"].isfinite()
+    assert_same(learned(some, "G"), before)
+
+
+def test_a_pool_keeps_no_number_that_is_none():
+    pool = ImagePool(2, seed=0)
+    for value in (NAN, INF, -INF) * 5:
+        pool.query(torch.full((1, 3, 2, 2), value))
+        assert all(image.isfinite().all() and image.abs().max() <= 1 for image in pool.images)
+
+
+def scaled_weight() -> tuple[nn.Parameter, torch.optim.Optimizer, torch.amp.GradScaler]:
+    weight = nn.Parameter(torch.ones(3))
+    settings = check(TrainSettings, {"optimizer": "adam", "lr": 0.1})
+    return (
+        weight,
+        build_optimizer([weight], settings, of="G"),
+        torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=True),
+    )
+
+
+def test_in_fp16_the_gradients_length_is_told_without_the_scale():
+    weight, optimizer, scaler = scaled_weight()
+    scaler.scale((weight * torch.tensor([3.0, 0.0, 4.0])).sum()).backward()
+    (length,) = update(optimizer, scaler, networks={"D_A": [weight]}).values()
+    assert length.item() == pytest.approx(5.0)
+    assert weight.tolist() == pytest.approx([0.9, 1.0, 0.9])
+    assert scaler.get_scale() == 1024.0
+
+
+@pytest.mark.parametrize("value", [NAN, INF])
+def test_in_fp16_an_overflow_is_no_update_and_halves_the_scale(value):
+    weight, optimizer, scaler = scaled_weight()
+    scaler.scale((weight * value).sum()).backward()
+    (length,) = update(optimizer, scaler, networks={"D_A": [weight]}).values()
+    assert not length.isfinite()
+    assert weight.tolist() == [1.0, 1.0, 1.0]
+    assert not optimizer.state_dict()["state"]
+    assert scaler.get_scale() == 512.0

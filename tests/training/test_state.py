@@ -1,0 +1,77 @@
+"""What a saved state may be continued with."""
+
+import pytest
+import torch
+
+from cyclegan.config.errors import UserError
+from cyclegan.config.options import TrainSettings, check
+from cyclegan.networks.execution import PLAIN, Speed
+from cyclegan.runs.checkpoints import copied
+from cyclegan.training.algorithm.lr_schedule import Schedule
+from cyclegan.training.algorithm.model import build_model
+from cyclegan.training.algorithm.optimizers import Averaged
+from cyclegan.training.state import RunState
+from cyclegan.training.step import Stepper
+
+SMALL = {
+    "generator": "resnet(blocks=1)",
+    "discriminator": "patch(layers=1)",
+    **{"ngf": 2, "ndf": 2, "steps": 4},
+}
+
+
+def parts(speed=PLAIN, **options):
+    settings = check(TrainSettings, {**SMALL, **options})
+    stepper = Stepper(build_model(settings), settings, speed=speed)
+    averaged = Averaged(stepper.model.generators, decay=settings.ema)
+    return RunState(stepper, averaged, Schedule(settings, epoch_length=10))
+
+
+def saved(**options):
+    made = parts(**options)
+    image = torch.zeros(1, 3, 16, 16)
+    made.stepper.step(image, image)
+    return made.capture()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"optimizer": "sgd"}, "--optimizer: the run was begun with Adam, which SGD"),
+        ({"optimizer_D": "rmsprop"}, "--optimizer_D: the run was begun with Adam, which RMSprop"),
+        ({"ngf": 3}, "continue without changing generator"),
+        ({"nce": "patch_nce(patches=4, channels=2)"}, "continue without changing"),
+        ({"adversarial_A": "none"}, "continue without changing"),
+    ],
+)
+def test_a_state_of_other_parts_is_refused_in_one_line(options, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        parts(**options).restore(saved())
+    assert "\n" not in str(caught.value)
+
+
+def test_rates_momenta_and_decays_are_those_of_the_settings_at_hand():
+    changed = {"lr": 0.01, "beta1": 0.9, "optimizer": "adam(weight_decay=0.1)"}
+    made = parts(**changed)
+    made.restore(saved())
+    (group,) = made.stepper.optimizer_G.param_groups
+    assert (group["first_lr"], group["betas"][0], group["weight_decay"]) == (0.01, 0.9, 0.1)
+    # What Adam has learned of the gradients is kept.
+    assert made.stepper.optimizer_G.state_dict()["state"]
+
+
+@pytest.mark.parametrize("before", [PLAIN, Speed(fused=True), Speed(channels_last=True)])
+@pytest.mark.parametrize("after", [PLAIN, Speed(fused=True), Speed(fused=True, channels_last=True)])
+def test_a_run_goes_on_as_it_was_whatever_way_it_is_computed(before, after):
+    images = list(torch.rand(4, 2, 1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.5)
+    torch.manual_seed(0)
+    expected = parts(before)
+    for pair in images[:2]:
+        expected.stepper.step(*pair)
+    state = copied(expected.capture())
+    resumed = parts(after)
+    resumed.restore(state)
+    for pair in images[2:]:
+        theirs, mine = expected.stepper.step(*pair), resumed.stepper.step(*pair)
+        for name, value in theirs.items():
+            torch.testing.assert_close(mine[name], value, rtol=1e-4, atol=1e-6)
