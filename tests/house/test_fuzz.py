@@ -1,5 +1,5 @@
 """Whatever is typed or lies on the disk: it works, or is refused in one line. 10,000 cases, always
-the same ones; `FUZZ=100 pytest tests/test_fuzz.py` tries a hundred times as many new ones.
+the same ones; `FUZZ=100 pytest tests/house/test_fuzz.py` tries a hundred times as many new ones.
 """
 
 import io
