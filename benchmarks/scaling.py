@@ -28,7 +28,8 @@ from rich.console import Console
 from rich.table import Table
 from scaling_plot import draw
 
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.domains import check_domains, find_images, size_warning
 from cyclegan.data.loading.cache import cache_path
 from cyclegan.data.loading.dataset import UnpairedImages

@@ -19,7 +19,8 @@ from plain_step import PlainStep
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.hardware.devices import resolve_device
 from cyclegan.networks.cpu.row_convolution import NarrowConv
 from cyclegan.networks.cpu.winograd import Conv3x3

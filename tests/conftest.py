@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cyclegan.config.logs import log_to
+
 MakeImages = Callable[..., list[Path]]
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -24,6 +26,14 @@ def pytest_configure() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # On tensors as small as these, threads wait for each other longer than they compute.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """The lines that the package says from now on, as its commands would show them."""
+    lines: list[str] = []
+    log_to(lines.append)
+    return lines
 
 
 @pytest.fixture

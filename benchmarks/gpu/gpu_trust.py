@@ -9,7 +9,7 @@ import torch
 from gpu_variants import Figures, Options, make_settings, random_images
 from torch import Tensor
 
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.losses.weighted import Clock
 from cyclegan.networks.execution import Speed
 from cyclegan.runs.checkpoints import copied

@@ -9,7 +9,8 @@ import torch
 from plain_step import Discriminator, Generator, PlainStep  # type: ignore[import-not-found]
 from torch import Tensor
 
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.networks.execution import Speed
 from cyclegan.training.algorithm.model import build_model
 from cyclegan.training.step import Stepper

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 
 # What such a machine has, and what only the live page needs. All else that pyproject.toml and its
 # dependencies name is downloaded: so far pydantic, pydantic_core, annotated-types,
-# typing-inspection, typing-extensions, tyro, docstring-parser, typeguard and websocket-client.
+# typing-inspection, typing-extensions and websocket-client.
 there=(torch torchvision torchmetrics numpy pillow pyyaml rich safetensors filelock)
 unused=(visdom tornado)
 

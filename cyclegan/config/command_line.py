@@ -4,47 +4,47 @@ Defaults, then the preset (or, with --continue_train, the run's own settings), t
 the options on the command line: each overrides those before it.
 """
 
-import contextlib
-import inspect
-import io
+import argparse
 import os
 import re
 import sys
-import types
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
+
+from pydantic.fields import FieldInfo
 
 from cyclegan.config import options as options
 from cyclegan.config import pytorch_cyclegan, yaml_files
 from cyclegan.config.errors import UserError
 from cyclegan.config.expressions import nearest
-from cyclegan.config.options import (
-    AnySettings,
-    Settings,
-    TrainSettings,
-    TranslateSettings,
-)
+from cyclegan.config.options import AnySettings, Settings, TranslateSettings
+from cyclegan.config.parts import refuse_import_paths
+from cyclegan.config.train_options import TrainSettings
 
 # What a saved run does not say for the one who goes on with it.
 ELSEWHERE = ("display_server", "cache_dir")
 
-# The frame tyro draws round its messages.
-_FRAME = re.compile(r"^[╭╰│─\s]+|[╮╯│─\s]+$")
+_METAVARS = {Path: "PATH", int: "N", float: "X"}
 
 
 def train_settings(arguments: Sequence[str]) -> TrainSettings:
     """Settings of train.py; raises UserError for a mistake, SystemExit(0) after --help."""
-    arguments = _in_our_words(arguments, train=True)
-    first = parse(TrainSettings, arguments)
-    chosen = {name: first[name] for name in _given(TrainSettings, arguments)}
-    asked = _over(_config_file(first["config"]), chosen)
-    if first["continue_train"]:
+    chosen = parse(TrainSettings, _in_our_words(arguments, train=True))
+    config = options.check(TrainSettings, {"config": chosen.get("config")}).config
+    asked = _over(_config_file(config), chosen)
+    going_on = "continue_train" in chosen
+    if going_on:
         values = _saved_settings(asked)
     else:
-        preset = str(asked.get("preset", first["preset"]))
+        preset = str(asked.get("preset", TrainSettings.model_fields["preset"].default))
         values = {**yaml_files.load_preset(preset), "preset": preset}
-    return _with_name(options.check(TrainSettings, _over(values, asked)))
+    settings = _with_name(options.check(TrainSettings, _over(values, asked)))
+    # Saved settings may be somebody else's; a preset and what is typed are the user's own.
+    if going_on and not settings.trust_imports:
+        refuse_import_paths(settings.terms())
+    return settings
 
 
 def translate_settings(arguments: Sequence[str]) -> TranslateSettings:
@@ -156,87 +156,110 @@ def _in_our_words(arguments: Sequence[str], *, train: bool) -> list[str]:
     return words
 
 
-def _given(model: type[AnySettings], arguments: Sequence[str]) -> list[str]:
-    words = {word[2:].partition("=")[0].replace("-", "_") for word in arguments if word[:2] == "--"}
-    return [name for name in model.model_fields if name in words]
-
-
 def parse(model: type[AnySettings], arguments: Sequence[str]) -> dict[str, Any]:
-    """Typed but unchecked values of every option: tyro reads and helps, pydantic checks later."""
-    _refuse_unknown(model, arguments)
-    # A third of the time to an answer: a mistyped option is told without it.
-    import tyro
-
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            values: dict[str, Any] = tyro.cli(
-                _collector(model),
-                args=list(arguments),
-                description=(model.__doc__ or "").strip(),
-                config=(tyro.conf.FlagCreatePairsOff,),
-                use_underscores=True,
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise UserError(f"{_unframed(said.getvalue()).rstrip('.')}; see --help") from None
-    return values
-
-
-def _collector(model: type[AnySettings]) -> Any:
-    """A function with one keyword for each option, giving them back as a dict."""
-    import tyro
-
-    def collect(**values: Any) -> dict[str, Any]:
-        return values
-
-    parameters = []
-    for name, field in model.model_fields.items():
-        kind = _as_union(field.annotation)
-        note = Annotated[kind, tyro.conf.arg(help=field.description)]  # type: ignore[valid-type]
-        parameters.append(
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=note
-            )
-        )
-    collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    collect.__annotations__ = {p.name: p.annotation for p in parameters}
-    collect.__doc__ = model.__doc__
-    return collect
-
-
-def _as_union(annotation: Any) -> Any:
-    """`int | None` as typing's Union, which tyro checks a default against by itself: for the other
-    spelling, the same to Python, it loads a type checker, which takes longer than all options do.
+    """The options that are given, as text that `options.check` converts. Raises UserError for an
+    unknown option, SystemExit(0) after --help.
     """
-    if get_origin(annotation) is types.UnionType:
-        return Union[get_args(annotation)]  # noqa: UP007
-    return annotation
+    words = [_underscored(word) for word in arguments]
+    parser = _parser(model)
+    _refuse_unknown(parser, words)
+    values = vars(parser.parse_args(words))
+    return {name: _value(model.model_fields[name], value) for name, value in values.items()}
 
 
-def _refuse_unknown(model: type[AnySettings], arguments: Sequence[str]) -> None:
-    for before, word in zip(["", *arguments], arguments, strict=False):
-        # An empty path would mean the working folder: most often an unset variable of the shell.
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message.removeprefix('argument ')}; see --help")
+
+
+def _parser(model: type[AnySettings]) -> _Parser:
+    """A parser with an argument for each field of the model, in the groups that it names."""
+    words = [_positional(field) for field in model.model_fields.values()]
+    examples = "".join(f"  {line}\n" for line in getattr(model, "EXAMPLES", ()))
+    parser = _Parser(
+        usage=" ".join(["%(prog)s", *filter(None, words), "[options]"]),
+        description=" ".join((model.__doc__ or "").split()),
+        epilog=f"examples:\n{examples}" if examples else None,
+        formatter_class=_HelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    groups: Mapping[str, str] = getattr(model, "GROUPS", {})
+    group: argparse._ActionsContainer = parser
+    for name, field in model.model_fields.items():
+        if name in groups:
+            group = parser.add_argument_group(groups[name])
+        _add_argument(group, name, field)
+    return parser
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        # The description is a paragraph, the examples are lines.
+        return text if "\n" in text else textwrap.fill(text, width)
+
+
+def _add_argument(group: argparse._ActionsContainer, name: str, field: FieldInfo) -> None:
+    note = (field.description or "").replace("%", "%%")
+    if metavar := _positional(field):
+        many = metavar.endswith("...")
+        group.add_argument(name, nargs="*" if many else "?", metavar=metavar, help=note)
+        return
+    names = dict.fromkeys((f"--{_extra(field).get('spelled', name)}", f"--{name}"))
+    if field.annotation is bool:
+        group.add_argument(*names, dest=name, action="store_true", help=note)
+        return
+    default = "" if field.default is None else f" (default: {field.default})".replace("%", "%%")
+    group.add_argument(*names, dest=name, metavar=_metavar(field.annotation), help=note + default)
+
+
+def _extra(field: FieldInfo) -> Mapping[str, Any]:
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
+def _positional(field: FieldInfo) -> str:
+    """The name in --help of a value without an option; it ends in ... if there may be several."""
+    return str(_extra(field).get("positional", ""))
+
+
+def _metavar(annotation: Any) -> str:
+    """What an option takes, in one word: a|b for a choice, PATH, N, X or TEXT."""
+    if get_origin(annotation) is Literal:
+        return "|".join(map(str, get_args(annotation)))
+    if get_origin(annotation) is Annotated:
+        return _metavar(get_args(annotation)[0])
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+    return "|".join(map(_metavar, kinds)) or _METAVARS.get(annotation, "TEXT")
+
+
+def _value(field: FieldInfo, word: Any) -> Any:
+    """None for "None" where an option may be nothing, a number where one is among the choices."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    if word == "None" and type(None) in kinds:
+        return None
+    choices = [each for kind in kinds if get_origin(kind) is Literal for each in get_args(kind)]
+    return next((choice for choice in choices if str(choice) == word), word)
+
+
+def _underscored(word: str) -> str:
+    """--load-size=9 as --load_size=9: an option may be spelled either way."""
+    option, equals, value = word.partition("=")
+    return option[:2] + option[2:].replace("-", "_") + equals + value if word[:2] == "--" else word
+
+
+def _refuse_unknown(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    known = [option.lstrip("-") for option in parser._option_string_actions]
+    for before, word in zip(["", *words], words, strict=False):
+        # An empty path would mean the working folder; most often a shell variable is not set.
         if not word or (word.startswith("--") and word.endswith("=")):
             raise UserError(f"{word.rstrip('=') or before} has an empty value: give one")
-        option = word.partition("=")[0].lstrip("-").replace("-", "_")
+        option = word.partition("=")[0].lstrip("-")
         is_option = re.match(r"--|-[A-Za-z]", word)
-        if not is_option or option in model.model_fields or word in ("--help", "-h"):
-            if is_option and word[1] != "-" and word != "-h":
-                raise UserError(f"unknown option {word}: write --{option}; see --help")
-            continue
-        hint = nearest(option, model.model_fields)
-        raise UserError(f"unknown option {word.partition('=')[0]}{hint}; see --help")
-
-
-def _unframed(text: str) -> str:
-    """The first paragraph of a framed message, on one line."""
-    lines = [_FRAME.sub("", line) for line in text.splitlines()[1:]]
-    paragraph: list[str] = []
-    for line in lines:
-        if not line and paragraph:
-            break
-        if line:
-            paragraph.append(line)
-    return " ".join(paragraph) or "the command line cannot be read"
+        if is_option and word[1] != "-" and word != "-h" and option in known:
+            raise UserError(f"unknown option {word}: write --{option}; see --help")
+        if is_option and word != "-h" and option not in known:
+            spelled = word.partition("=")[0]
+            raise UserError(f"unknown option {spelled}{nearest(option, known)}; see --help")

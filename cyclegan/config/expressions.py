@@ -1,4 +1,4 @@
-"""Parts written as strings: "10*l1 + 1*ms_ssim(window=7)" becomes terms, and terms become objects.
+"""Parts written as text: "10*l1 + 1*ms_ssim(window=7)" becomes terms, and terms become objects.
 
 The grammar is a subset of Python, read by Python's own parser and never evaluated:
 
@@ -10,24 +10,18 @@ The grammar is a subset of Python, read by Python's own parser and never evaluat
 
 import ast
 import difflib
-import functools
-import importlib
-import inspect
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from cyclegan.config.errors import UserError, explain, short
+from cyclegan.config.errors import UserError, short
 
-Table = Mapping[str, str]
-
-# An option of every term that tells two of one name apart.
+# Every term takes this option, which distinguishes two terms of one name.
 LABEL = "label"
 
-# Nobody writes more; a pasted file is not to come back as an error of its length.
+# Longer expressions are refused: a pasted file must not come back as an equally long error.
 LONGEST = 2000
 
 
@@ -38,20 +32,42 @@ class Term:
     name: str
     weight: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    # The command-line option that the term was written in; every error names it.
+    option: str = field(default="", compare=False)
     # The column of the expression where the name begins, from 1.
     column: int = field(default=1, compare=False)
+    # The expression as it was written.
+    text: str = field(default="", compare=False)
 
     @property
     def label(self) -> str:
-        """What the curves call this term: its name's last word, unless `label=` tells another."""
+        """The term's name in the curves: the last word of its name, or the value of `label=`."""
         return str(self.options.get(LABEL, self.name.rpartition(".")[2]))
 
 
-def parse(expression: str, *, slot: str) -> list[Term]:
-    """Reads an expression; `slot` is the option it came from, named in every error.
+class Expression(tuple[Term, ...]):
+    """The terms of an option, with the option's name and its text."""
 
-    Raises UserError where the expression is outside the grammar, empty, or names one part twice.
+    option: str
+    text: str
+
+    def __new__(cls, terms: Iterable[Term], *, option: str, text: str) -> "Expression":
+        made = super().__new__(cls, terms)
+        made.option, made.text = option, text
+        return made
+
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (tuple(self),), {"option": self.option, "text": self.text}
+
+
+def parse(text: str, *, option: str) -> Expression:
+    """Reads an expression; raises UserError, which names `option`, if the expression is outside
+    the grammar, empty, or names one part twice.
     """
+    return Expression(_parse(text, option), option=option, text=text)
+
+
+def _parse(expression: str, slot: str) -> list[Term]:
     if expression.strip().lower() == "none":
         return []
     # In a file of options an expression may go over several lines.
@@ -61,7 +77,7 @@ def parse(expression: str, *, slot: str) -> list[Term]:
     if len(expression) > LONGEST:
         raise UserError(f"--{slot} has {len(expression)} characters: {LONGEST} are the most")
     try:
-        # Of some of what it cannot read, as 1if, Python would say something on its own as well.
+        # Python warns about some of what it cannot read, such as 1if; the error says enough.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(expression, mode="eval").body
@@ -85,47 +101,20 @@ def parse(expression: str, *, slot: str) -> list[Term]:
     return terms
 
 
-def parse_one(expression: str, *, slot: str) -> Term:
+def parse_one(text: str, *, option: str) -> Term:
     """Reads an expression that must be a single part without a weight, such as a network's."""
-    terms = parse(expression, slot=slot)
+    terms = parse(text, option=option)
     if not terms:
-        raise UserError(f"--{slot} none: name one, or leave --{slot} out; this part must be there")
+        raise UserError(
+            f"--{option} none: name one, or leave --{option} out; this part must be there"
+        )
     if len(terms) != 1 or terms[0].weight != 1:
-        raise UserError(f'--{slot} "{expression}" must name exactly one part, without a weight')
+        raise UserError(f'--{option} "{text}" must name exactly one part, without a weight')
     return terms[0]
 
 
-def build(term: Term, table: Table, *, slot: str, trusted: bool = True, **defaults: Any) -> Any:
-    """Makes the object a term names, from its options and those defaults that it accepts.
-
-    A function that itself needs arguments, such as torch.nn.functional.l1_loss, is the part, with
-    its options bound. With trusted=False (an expression out of somebody's file) only names in the
-    table are built: an import path could run any code on this machine.
-    """
-    factory = find(term, table, slot=slot, trusted=trusted)
-    accepted = _parameters(factory)
-    if accepted is not None:
-        for option in term.options:
-            if option not in accepted:
-                known = f"it knows {', '.join(accepted)}" if accepted else "it takes none"
-                where = f"{term.name} at column {term.column}"
-                hint = nearest(option, accepted)
-                raise UserError(f"--{slot}: {where} has no option {option}{hint}; {known}")
-        defaults = {name: value for name, value in defaults.items() if name in accepted}
-    if _needs_arguments(factory):
-        return functools.partial(factory, **term.options)
-    _check_types(factory, term, slot)
-    try:
-        return factory(**{**defaults, **term.options})
-    except UserError:
-        raise
-    # What somebody's own part raises may be anything.
-    except (Exception, SystemExit) as error:
-        raise UserError(f"--{slot}: {term.name} cannot be made: {explain(error)}") from error
-
-
 def nearest(word: str, known: Iterable[str]) -> str:
-    """' (did you mean X?)' for the known word most like this one whatever its case, or nothing."""
+    """' (did you mean X?)' for the most similar known word, ignoring case; '' if none is close."""
     by_lower = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1)
     return f" (did you mean {by_lower[close[0]]}?)" if close else ""
@@ -152,25 +141,8 @@ def _term(node: ast.expr, expression: str, slot: str) -> Term:
         if len(options) < len(node.keywords):
             raise _outside(node, expression, slot, "an option is given twice")
         node = node.func
-    return Term(_dotted(node, expression, slot), weight, options, node.col_offset + 1)
-
-
-def _check_types(factory: Callable[..., Any], term: Term, slot: str) -> None:
-    """Raises UserError where a word or a yes stands for a number, or a number for a yes. Parts of
-    this package see to that themselves, and know what they take.
-    """
-    if str(getattr(factory, "__module__", "")).startswith("cyclegan."):
-        return
-    try:
-        parameters = inspect.signature(factory).parameters
-    except (ValueError, TypeError):
-        return
-    for option, value in term.options.items():
-        default = parameters[option].default if option in parameters else None
-        wanted = {bool: "true or false", int: "a number", float: "a number"}.get(type(default))
-        word_or_flag = isinstance(value, str | bool)
-        if wanted and word_or_flag and not (isinstance(default, bool) and isinstance(value, bool)):
-            raise UserError(f"--{slot}: {term.name}: {option}={value} must be {wanted}")
+    name = _dotted(node, expression, slot)
+    return Term(name, weight, options, slot, node.col_offset + 1, expression)
 
 
 def _weight(node: ast.expr, expression: str, slot: str) -> float:
@@ -218,70 +190,3 @@ def _reason(error: BaseException) -> str:
         # Where the text ends too early, Python points at no column of it.
         return f"{error.msg} at column {error.offset}" if error.offset else "it ends too early"
     return str(error) or "too deep"
-
-
-def find(term: Term, table: Table, *, slot: str, trusted: bool) -> Callable[..., Any]:
-    name = term.name
-    path = table.get(name)
-    if path is None:
-        if "." not in name:
-            where = f"unknown {short(name)} at column {term.column}"
-            known = ", ".join(table)
-            raise UserError(f"--{slot}: {where}{nearest(name, table)}; known: {known}")
-        if not trusted:
-            raise UserError(
-                f"--{slot}: {name} is an import path in a saved file, which could run any code: "
-                "use --trust_imports if you trust the file's maker"
-            )
-        path = name
-    return _import(path, slot=slot)
-
-
-def _import(path: str, *, slot: str) -> Callable[..., Any]:
-    module_name, _, attribute = path.rpartition(".")
-    here = str(Path.cwd())
-    # A part of the user's own stands in the working folder, wherever the command itself lies.
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        module = importlib.import_module(module_name)
-    # A module of the user's own may raise anything.
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and str(error.name) in module_name:
-            raise UserError(f"--{slot}: {path} is not there: no module {error.name}") from None
-        why = explain(error)
-        raise UserError(f"--{slot}: module {module_name} cannot be imported: {why}") from error
-    if not hasattr(module, attribute):
-        hint = nearest(attribute, dir(module))
-        # A file of the user's own may be hidden by an installed module of its name.
-        where = f" ({module.__file__})" if getattr(module, "__file__", None) else ""
-        raise UserError(f"--{slot}: module {module_name}{where} has no {attribute}{hint}")
-    found = getattr(module, attribute)
-    if not callable(found):
-        raise UserError(f"--{slot}: {path} is not a class or function")
-    return found  # type: ignore[no-any-return]
-
-
-def _needs_arguments(factory: Callable[..., Any]) -> bool:
-    """Whether it is a function that cannot be called without arguments."""
-    if not inspect.isroutine(factory):
-        return False
-    required = inspect.Parameter.empty
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (ValueError, TypeError):
-        return False
-    return any(p.default is required and p.kind in kinds for p in parameters)
-
-
-def _parameters(factory: Callable[..., Any]) -> list[str] | None:
-    """The options a factory takes by keyword; None where it takes any, or does not tell."""
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (ValueError, TypeError):
-        return None
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    by_keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [parameter.name for parameter in parameters if parameter.kind in by_keyword]

@@ -1,17 +1,20 @@
-"""Types of options whose values need more of a check than their kind."""
+"""Types of options whose values need more than a check of their kind."""
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, PlainSerializer, PlainValidator, ValidationInfo
+
+from cyclegan.config import expressions
+from cyclegan.config.expressions import Term
 
 _DURATION = re.compile(
     r"(?:(?P<d>\d{1,4})d)?(?:(?P<h>\d{1,5})h)?(?:(?P<m>\d{1,6})m)?(?:(?P<s>\d{1,8})s)?"
 )
 _SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 
-# The live page, other programs' pages, the run's own folder; not even that.
+# The live page, two other programs, the run's folder alone, and nothing at all.
 NO_MONITOR = "none"
 MONITORS = ("visdom", "tensorboard", "wandb", "files", NO_MONITOR)
 
@@ -60,13 +63,23 @@ def _batch_size(size: int | str) -> int | str:
     return size
 
 
-def monitor_names(text: str) -> list[str]:
-    """The parts of "visdom,my_monitors.Mine(lines=3)", of which commas in brackets divide none."""
-    return [part.strip() for part in re.split(r",(?![^()]*\))", text)]
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("input should be a valid string")
+    return value
 
 
-def _monitors(text: str) -> str:
-    names = monitor_names(text)
+def _expression(value: Any, info: ValidationInfo) -> expressions.Expression:
+    return expressions.parse(_text(value), option=str(info.field_name))
+
+
+def _part(value: Any, info: ValidationInfo) -> Term:
+    return expressions.parse_one(_text(value), option=str(info.field_name))
+
+
+def _monitors(value: Any, info: ValidationInfo) -> expressions.Expression:
+    """The terms of "visdom,my_monitors.Mine(lines=3)"; commas in brackets separate nothing."""
+    names = [part.strip() for part in re.split(r",(?![^()]*\))", _text(value))]
     for name in names:
         if name not in MONITORS and not re.fullmatch(r"\w+(\.\w+)+(\(.*\))?", name):
             known = ", ".join(MONITORS)
@@ -75,10 +88,24 @@ def _monitors(text: str) -> str:
         raise ValueError("none stands alone")
     if len(set(names)) < len(names):
         raise ValueError("one of them is named twice")
-    return ",".join(names)
+    option = str(info.field_name)
+    terms = [
+        Term(NO_MONITOR) if name == NO_MONITOR else expressions.parse_one(name, option=option)
+        for name in names
+    ]
+    return expressions.Expression(terms, option=option, text=",".join(names))
 
 
-MonitorNames = Annotated[str, AfterValidator(_monitors)]
+def _as_written(value: Any) -> Any:
+    return value.text if isinstance(value, expressions.Expression | Term) else value
+
+
+_AS_TEXT = PlainSerializer(_as_written)
+
+# A weighted sum of parts, as "10*l1 + 1*ssim"; a single part, as "resnet(blocks=9)".
+Expression = Annotated[expressions.Expression, PlainValidator(_expression), _AS_TEXT]
+Part = Annotated[Term, PlainValidator(_part), _AS_TEXT]
+MonitorNames = Annotated[expressions.Expression, PlainValidator(_monitors), _AS_TEXT]
 DeviceName = Annotated[str, AfterValidator(_device_name)]
 Duration = Annotated[str, AfterValidator(_duration)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]

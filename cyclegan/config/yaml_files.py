@@ -5,8 +5,9 @@ from typing import Any
 
 from cyclegan.config.errors import UserError
 from cyclegan.config.expressions import nearest
-from cyclegan.config.options import Settings, TrainSettings
+from cyclegan.config.options import Settings
 from cyclegan.config.pytorch_cyclegan import spelling
+from cyclegan.config.train_options import TrainSettings
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 SETTINGS_FILE = "settings.yaml"

@@ -28,7 +28,9 @@ class EvaluateSettings(BaseModel):
     scale: Literal[2, 3, 4] | None = Field(None, description="how many times (the run's own)")
     epoch: FolderName = Field("latest", description="which kept weights of the run")
     device: DeviceName = Field("auto", description="auto, cuda, cuda:1, mps or cpu")
-    json_file: UserPath | None = Field(None, description="or --json: file to write the figures to")
+    json_file: UserPath | None = Field(
+        None, description="file to write the figures to", json_schema_extra={"spelled": "json"}
+    )
     checkpoints_dir: UserPath = Field(Path("checkpoints"), description="where runs live")
     trust_imports: bool = Field(
         False, description="allow import paths (any code!) in a run's saved settings"
@@ -55,18 +57,10 @@ class EvaluateSettings(BaseModel):
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status: 1 where an image could not be measured."""
-    settings = check(EvaluateSettings, parse(EvaluateSettings, _spelled(arguments)))
+    settings = check(EvaluateSettings, parse(EvaluateSettings, arguments))
     # Torch takes seconds to import: --help and a mistyped option answer before it.
     from cyclegan.evaluation.report import compare_test_images, measure_photographs
 
     if settings.hr is None:
         return compare_test_images(settings)
     return measure_photographs(settings, settings.hr)
-
-
-def _spelled(arguments: Sequence[str]) -> list[str]:
-    # An option's name is a field's, and of pydantic's models `json` is a method.
-    return [
-        f"--json_file{word[6:]}" if word.partition("=")[0] == "--json" else word
-        for word in arguments
-    ]

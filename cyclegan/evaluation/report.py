@@ -86,7 +86,7 @@ def _load(settings: EvaluateSettings) -> Translator:
         settings.weights or settings.run_dir,
         epoch=settings.epoch,
         device=settings.device,
-        trusted=settings.trust_imports,
+        trust_imports=settings.trust_imports,
     )
 
 

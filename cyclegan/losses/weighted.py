@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError, explain, short
 
 # Options of every term, whatever its loss: how its weight changes in the course of the run.
@@ -65,21 +65,16 @@ class Slot:
 
     def __init__(
         self,
-        expression: str,
-        table: expressions.Table,
+        terms: expressions.Expression,
+        table: parts.Table,
         *,
-        slot: str,
-        trusted: bool = True,
         device: torch.device | None = None,
     ) -> None:
-        self.slot = slot
-        self.losses = [
-            _weighted(term, table, slot=slot, trusted=trusted)
-            for term in expressions.parse(expression, slot=slot)
-        ]
+        self.option = terms.option
+        self.losses = [_weighted(term, table) for term in terms]
         for part in self.losses:
             if not callable(part.loss) and not hasattr(part.loss, "generator"):
-                raise UserError(f"--{slot}: {part.label} makes no loss, but {part.loss!r}")
+                raise UserError(f"--{self.option}: {part.label} makes no loss, but {part.loss!r}")
             if isinstance(part.loss, nn.Module):
                 part.loss.to(device)
                 # Some losses learn: the heads of a contrastive one.
@@ -143,40 +138,39 @@ class Slot:
             # A mistake of ours is to show where it is.
             if is_ours(part.loss):
                 raise
-            raise UserError(f"--{self.slot}: {part.label} failed: {explain(error)}") from error
+            raise UserError(f"--{self.option}: {part.label} failed: {explain(error)}") from error
         if not isinstance(value, Tensor) or value.ndim != 0:
             what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"
             raise UserError(
-                f"--{self.slot}: {part.label} gives no single number ({short(what, 60)}): "
+                f"--{self.option}: {part.label} gives no single number ({short(what, 60)}): "
                 "return one tensor without dimensions, as .mean() makes it"
             )
         if torch.is_grad_enabled() and not value.requires_grad:
             raise UserError(
-                f"--{self.slot}: {part.label} gives a number without gradient, which trains "
+                f"--{self.option}: {part.label} gives a number without gradient, which trains "
                 "nothing: compute it from `input` with torch alone, without detach(), item() or "
                 "numpy"
             )
         return value
 
 
-def _weighted(
-    term: expressions.Term, table: expressions.Table, *, slot: str, trusted: bool
-) -> WeightedLoss:
+def _weighted(term: expressions.Term, table: parts.Table) -> WeightedLoss:
     schedule = {name: term.options[name] for name in SCHEDULE_OPTIONS if name in term.options}
-    _check_schedule(schedule, term, slot)
+    _check_schedule(schedule, term)
     if not str(term.label).isidentifier():
-        raise UserError(f"--{slot}: {term.name}: label={term.label} must be a word")
+        raise UserError(f"--{term.option}: {term.name}: label={term.label} must be a word")
     kept = {expressions.LABEL, *schedule}
     rest = {name: value for name, value in term.options.items() if name not in kept}
-    plain = expressions.Term(term.name, term.weight, rest, term.column)
-    loss = expressions.build(plain, table, slot=slot, trusted=trusted)
+    loss = parts.build(replace(term, options=rest), table)
     every = getattr(loss, "every", 1)
     if not isinstance(every, int) or not 1 <= every <= LONGEST_EVERY:
-        raise UserError(f"--{slot}: {term.name}: every={every} must be a whole number from 1 up")
+        raise UserError(
+            f"--{term.option}: {term.name}: every={every} must be a whole number from 1 up"
+        )
     return WeightedLoss(term.label, term.weight, loss, **schedule)
 
 
-def _check_schedule(schedule: Mapping[str, Any], term: expressions.Term, slot: str) -> None:
+def _check_schedule(schedule: Mapping[str, Any], term: expressions.Term) -> None:
     for name, value in schedule.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if (
@@ -185,9 +179,9 @@ def _check_schedule(schedule: Mapping[str, Any], term: expressions.Term, slot: s
             or (name == "over" and not 0 < value <= 1)
         ):
             allowed = "a share of the run above 0, up to 1" if name == "over" else "a weight from 0"
-            raise UserError(f"--{slot}: {term.name}: {name}={value} must be {allowed}")
+            raise UserError(f"--{term.option}: {term.name}: {name}={value} must be {allowed}")
     if "over" in schedule and "decay_to" not in schedule:
-        raise UserError(f"--{slot}: {term.name} has over= without decay_to=: give both")
+        raise UserError(f"--{term.option}: {term.name} has over= without decay_to=: give both")
 
 
 def is_ours(loss: Any) -> bool:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from cyclegan.config import expressions
+from cyclegan.config import parts
 from cyclegan.config.errors import explain
+from cyclegan.config.expressions import Term
 from cyclegan.monitor.health.curves import losses
 from cyclegan.monitor.health.history import Curves
 from cyclegan.runs.artifacts import Exhibit, HardImages, Health, Preview
@@ -47,9 +48,7 @@ class Files:
         self.title = title
         self.steps_per_epoch = steps_per_epoch
         self.say = say
-        self.write_report = expressions.find(
-            expressions.Term(REPORT), {}, slot="monitor", trusted=True
-        )
+        self.write_report = parts.find(Term(REPORT), {})
         self.failed = False
         self.last_report = time.monotonic()
         self.curves = Curves()

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError, explain
-from cyclegan.config.options import TrainSettings
-from cyclegan.config.value_types import NO_MONITOR, monitor_names
+from cyclegan.config.train_options import TrainSettings
+from cyclegan.config.value_types import NO_MONITOR
 from cyclegan.monitor import Monitor, Monitors
 from cyclegan.monitor.console import Console
 from cyclegan.monitor.files import Files
@@ -27,7 +27,7 @@ CHECK_HOST = "cyclegan.pages.visdom.server.login.check_host"
 METHODS = ("scalars", "show", "close")
 
 
-def check_monitors(settings: TrainSettings, *, trusted: bool) -> None:
+def check_monitors(settings: TrainSettings) -> None:
     """Raises UserError where one of them could not be there, or would stand open to everybody."""
     if _shows_page(settings):
         _side_room(CHECK_HOST)(settings.display_host)
@@ -36,7 +36,7 @@ def check_monitors(settings: TrainSettings, *, trusted: bool) -> None:
             raise UserError(
                 f"--monitor {term.name} needs a package of its own: pip install {term.name}"
             )
-        factory = expressions.find(term, OTHERS, slot="monitor", trusted=trusted)
+        factory = parts.find(term, OTHERS)
         if missing := [name for name in METHODS if not callable(getattr(factory, name, None))]:
             raise UserError(
                 f"--monitor {term.name} has no {' and no '.join(missing)}: a monitor is a class "
@@ -44,9 +44,7 @@ def check_monitors(settings: TrainSettings, *, trusted: bool) -> None:
             )
 
 
-def build_monitors(
-    settings: TrainSettings, console: Console, *, first_step: int = 0, trusted: bool = True
-) -> Monitors:
+def build_monitors(settings: TrainSettings, console: Console, *, first_step: int = 0) -> Monitors:
     """The console, the files in the run's folder, and whoever else is to be told."""
     run_dir, say = settings.run_dir, console.say
     title = f"{settings.name} ({settings.preset})"
@@ -68,7 +66,7 @@ def build_monitors(
         chosen.append(page)
     for term in _others(settings):
         offered = {"run_dir": run_dir, "settings": settings, "first_step": first_step, "say": say}
-        made = expressions.build(term, OTHERS, slot="monitor", trusted=trusted, **offered)
+        made = parts.build(term, OTHERS, **offered)
         chosen.append(Careful(made, name=term.name, say=say))
     return Monitors(chosen)
 
@@ -103,14 +101,13 @@ class Careful:
 
 
 def _side_room(path: str) -> Callable[..., Any]:
-    return expressions.find(expressions.Term(path), {}, slot="monitor", trusted=True)
+    return parts.find(expressions.Term(path), {})
 
 
 def _shows_page(settings: TrainSettings) -> bool:
-    return "visdom" in monitor_names(settings.monitor) and settings.display_id > 0
+    return "visdom" in [term.name for term in settings.monitor] and settings.display_id > 0
 
 
 def _others(settings: TrainSettings) -> list[expressions.Term]:
     ours = ("visdom", "files", NO_MONITOR)
-    names = [name for name in monitor_names(settings.monitor) if name not in ours]
-    return [expressions.parse_one(name, slot="monitor") for name in names]
+    return [term for term in settings.monitor if term.name not in ours]

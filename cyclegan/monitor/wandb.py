@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.runs.artifacts import (
     Alarm,
     Exhibit,

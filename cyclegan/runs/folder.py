@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from cyclegan.config import yaml_files
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.runs.atomic_files import write_atomically
 from cyclegan.runs.record import (
     LOCK_FILE,

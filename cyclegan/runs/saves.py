@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import Settings, TrainSettings
+from cyclegan.config.options import Settings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.runs import checkpoints
 from cyclegan.runs.checkpoints import copied
 

@@ -10,7 +10,7 @@ import torch
 
 from cyclegan.config.command_line import run_settings
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.domains import Domain, check_domains
 from cyclegan.data.loading.dataset import UnpairedImages
 from cyclegan.data.loading.sampler import Positions
@@ -59,24 +59,22 @@ def set_up(settings: TrainSettings, *, say: Say) -> Run:
     world = World.around()
     device = resolve_device(settings.device, index=world.local_rank)
     world.join(device)
-    # Saved settings may be somebody else's; what is typed or in a preset is the user's own.
-    trusted = settings.trust_imports or not settings.continue_train
     settings = _restarted(settings, world)
-    check_monitors(settings, trusted=trusted)
+    check_monitors(settings)
     changes, saved = _saved(settings, world, say)
 
     domains = check_domains(settings)
     sizes = largest_images(settings, domains, _preparations(settings))
     most = max(len(domain.files) for domain in domains)
-    common: dict[str, Any] = {"trusted": trusted, "world": world}
+    common: dict[str, Any] = {"world": world}
     settings = with_batch_size(settings, device, sizes, most=most, **common)
     _seed(settings.seed)
-    model = build_model(settings, trusted=trusted).to(device)
+    model = build_model(settings).to(device)
     check_sizes(model, settings)
     prepare = _preparations(settings, unit(model, settings))
     files = domains[0].files, domains[1].files
     images = UnpairedImages(*files, prepare, seed=settings.seed, serial=settings.serial_batches)
-    schedule = Schedule(settings, epoch_length=images.epoch_length, trusted=trusted)
+    schedule = Schedule(settings, epoch_length=images.epoch_length)
     if schedule.wants_measurements and not can_compare(settings):
         raise UserError("--schedule goes by measurements: it needs images in testA and testB")
     speed = plan(settings, device, total_steps=schedule.total_steps, alone=world.size == 1)

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from cyclegan.config.options import TrainSettings
-from cyclegan.config.value_types import NO_MONITOR
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.runs.control_files import Wish
 from cyclegan.runs.saves import LATEST
 from cyclegan.training.algorithm.lr_schedule import Schedule
@@ -58,7 +57,7 @@ class Agenda:
 
     def looks_after(self, step: int) -> bool:
         """Whether the run's fixed images are looked at then."""
-        if self.settings.monitor == NO_MONITOR:
+        if self.settings.shows_nothing:
             return False
         every = self.settings.preview_every
         early = step < every and step in EARLY_LOOKS

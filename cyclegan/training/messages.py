@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from cyclegan.config.command_line import ELSEWHERE
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.domains import size_warning
 from cyclegan.evaluation.compare import can_compare
 from cyclegan.hardware.devices import has_bf16, peak_memory
@@ -42,6 +42,16 @@ def introduction(run: Run) -> Iterator[str]:
     if run.state.schedule.evaluate_every and not can_compare(settings):
         yield "warning: without testA and testB nothing is measured, whatever --evaluate_every"
     yield device_line(run)
+
+
+def dry_run(run: Run) -> Iterator[str]:
+    """The introduction of a run that --dry_run has checked, and what it would train."""
+    yield from introduction(run)
+    networks = run.state.stepper.model.networks()
+    counts = {n: sum(p.numel() for p in network.parameters()) for n, network in networks.items()}
+    yield f"parameters: {', '.join(f'{name} {count / 1e6:.2f} M' for name, count in counts.items())}"
+    steps = f"{run.state.schedule.total_steps} steps of {run.settings.images_per_step} images"
+    yield f"would train {steps} into {run.settings.run_dir}; nothing was written"
 
 
 def command_to_continue(settings: TrainSettings, *, processes: int = 1) -> str:

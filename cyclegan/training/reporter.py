@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 
-from cyclegan.config.value_types import NO_MONITOR
 from cyclegan.data.files.images import to_tensor
 from cyclegan.data.loading.loader import Batch
 from cyclegan.evaluation.compare import Comparison, compare
@@ -28,7 +27,7 @@ class Outputs:
         self.settings = run.settings
         self.state = run.state
         self.probe = run.probe
-        self.looks = run.settings.monitor != NO_MONITOR
+        self.looks = not run.settings.shows_nothing
         self.monitors = monitors
         self.decoded = run.images.decoded is not None
         self.say = say

@@ -1,9 +1,8 @@
 """What may change when a run goes on, and what may not."""
 
-from cyclegan.config import expressions
 from cyclegan.config.command_line import ELSEWHERE
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 
 # The networks are what they are, and so is which folder is A.
 FIXED_PARTS = ("generator", "generator_BA", "discriminator")
@@ -27,7 +26,7 @@ def changes(before: TrainSettings, now: TrainSettings) -> list[str]:
     """
     old, new = before.model_dump(mode="json"), now.model_dump(mode="json")
     changed = [name for name in new if name not in _SILENT and new[name] != old[name]]
-    refused = [name for name in changed if name in FIXED or _is_another_part(name, old, new)]
+    refused = [name for name in changed if name in FIXED or _is_another_part(name, before, now)]
     if refused:
         options = ", ".join(f"--{name} {new[name]}" for name in refused)
         begun = ", ".join(str(old[name]) for name in refused)
@@ -38,11 +37,9 @@ def changes(before: TrainSettings, now: TrainSettings) -> list[str]:
     return [f"{name} {old[name]} -> {new[name]}" for name in changed]
 
 
-def _is_another_part(name: str, old: dict[str, str | None], new: dict[str, str | None]) -> bool:
+def _is_another_part(name: str, before: TrainSettings, now: TrainSettings) -> bool:
     if name not in FIXED_PARTS:
         return False
     # The same part may be written in several ways.
-    terms = [
-        expressions.parse(each[name] or each["generator"] or "", slot=name) for each in (old, new)
-    ]
-    return terms[0] != terms[1]
+    old, new = (getattr(each, name) or each.generator for each in (before, now))
+    return bool(old != new)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.loading.sampler import Share, deal
 from cyclegan.hardware.distributed import ALONE, World
 from cyclegan.losses.weighted import START, Clock
@@ -32,7 +32,6 @@ class Stepper:
         settings: TrainSettings,
         *,
         speed: Speed = PLAIN,
-        trusted: bool = True,
         say: Callable[[str], object] = print,
         world: World = ALONE,
     ) -> None:
@@ -44,9 +43,9 @@ class Stepper:
         self.batch_size = world.each(settings.images_per_step // settings.accumulate)
         self.images_per_step = self.batch_size * settings.accumulate
         self.clip_grad = settings.clip_grad
-        self.objective = Objective(model, settings, trusted=trusted)
+        self.objective = Objective(model, settings)
         self.heads = self.objective.heads
-        common: dict[str, Any] = {"settings": settings, "speed": speed, "trusted": trusted}
+        common: dict[str, Any] = {"settings": settings, "speed": speed}
         learners = nn.ModuleList([model.generators, self.heads])
         self.look_G, self.look_D = self._looks(learners)
         self.optimizer_G = build_optimizer(learners.parameters(), of="G", **common)

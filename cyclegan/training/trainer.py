@@ -1,5 +1,6 @@
 """The run: from settings to a trained, saved and measured pair of generators."""
 
+import sys
 import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 
 from cyclegan.config.errors import UserError, explain
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.config.value_types import seconds
 from cyclegan.data.loading.decoded import decode_once
 from cyclegan.data.loading.loader import Batch, stream
@@ -56,7 +57,14 @@ class Trainer:
         self.last_epoch = False
 
     def fit(self) -> int:
-        """Trains to the end, or until it is stopped; gives the program's exit status."""
+        """Trains to the end, or until it is stopped; gives the program's exit status. With
+        --dry_run it only says what would be trained: by now everything is built and checked.
+        """
+        if self.settings.dry_run:
+            if self.world.leads:
+                lines = [*messages.dry_run(self.run), *self.said]
+                sys.stdout.write("".join(f"{line}\n" for line in lines))
+            return 0
         self.folder = folder = RunFolder(self.settings) if self.world.leads else None
         self.console = console = Console(
             total_steps=self.schedule.total_steps,
@@ -91,9 +99,8 @@ class Trainer:
 
     def _monitors(self, folder: RunFolder, console: Console) -> Monitors:
         step = self.state.progress.step
-        trusted = self.settings.trust_imports or not self.settings.continue_train
         try:
-            return build_monitors(self.settings, console, first_step=step, trusted=trusted)
+            return build_monitors(self.settings, console, first_step=step)
         except UserError as error:
             folder.undo(str(error))
             raise

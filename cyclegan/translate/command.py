@@ -13,7 +13,8 @@ from rich.progress import track
 
 from cyclegan.config.command_line import run_settings
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import Direction, TrainSettings, TranslateSettings
+from cyclegan.config.options import Direction, TranslateSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.domains import domain_folder, find_images, stems
 from cyclegan.hardware.devices import own_place, resolve_device
 from cyclegan.translate.batching import Plan
@@ -147,7 +148,7 @@ class Translation:
             direction=direction,
             epoch=settings.epoch,
             device=settings.device,
-            trusted=settings.trust_imports,
+            trust_imports=settings.trust_imports,
             speed=self.plan.speed,
         )
 

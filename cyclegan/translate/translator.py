@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.config.command_line import run_settings
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import Direction, TrainSettings, check
+from cyclegan.config.options import Direction, check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.config.yaml_files import SETTINGS_FILE
 from cyclegan.data.files.images import (
     from_levels,
@@ -72,39 +73,40 @@ class Translator:
         direction: Direction = "AtoB",
         epoch: str | int = "latest",
         device: str = "auto",
-        trusted: bool = False,
+        trust_imports: bool = False,
         speed: Speed = PLAIN,
     ) -> "Translator":
         """From a run's folder, or from one generator's .pth file.
 
         Raises UserError where the folder holds no such checkpoint, or the file is of another
-        kind. trusted=True allows a run's settings to name networks by import path.
+        kind, or if a run's settings name a network by import path without `trust_imports`.
         """
         path = Path(source).expanduser()
         if not path.is_dir():
-            return cls._load_file(path, device=device, trusted=trusted, speed=speed)
+            return cls._load_file(path, device=device, trust_imports=trust_imports, speed=speed)
         name = "G_AB" if direction == "AtoB" else "G_BA"
         weights = checkpoints.weights_path(path, epoch, name)
-        generator = build_generator(run_settings(path), name, trusted=trusted)
+        generator = _generator(run_settings(path), name, trust_imports)
         return cls._with(generator, weights, device=device, speed=speed)
 
     @classmethod
-    def _load_file(cls, path: Path, *, device: str, trusted: bool, speed: Speed) -> "Translator":
+    def _load_file(
+        cls, path: Path, *, device: str, trust_imports: bool, speed: Speed
+    ) -> "Translator":
         if path.suffix == ".safetensors" and path.is_file():
             about = checkpoints.about_shareable(path)
             if {"settings", "network"} <= about.keys():
-                generator = _told_by(about, source=path, trusted=trusted)
+                generator = _generator(*_told_by(about, source=path), trust_imports)
                 return cls._with(generator, path, device=device, speed=speed)
         beside = path.parent / SETTINGS_FILE
         names = {f"net_{classic}.pth": name for name, classic in checkpoints.CLASSIC_NAMES.items()}
         name = names.get(path.name.partition("_")[2], "")
         if beside.is_file() and name.startswith("G"):
-            generator = build_generator(run_settings(path.parent), name, trusted=trusted)
+            generator = _generator(run_settings(path.parent), name, trust_imports)
         else:
             text = generator_expression(checkpoints.load_weights(path), source=path)
-            generator = expressions.build(
-                expressions.parse_one(text, slot="generator"), GENERATORS, slot="generator"
-            )
+            term = expressions.parse_one(text, option="generator")
+            generator = parts.build(term, GENERATORS)
         return cls._with(generator, path, device=device, speed=speed)
 
     @classmethod
@@ -168,8 +170,15 @@ class Translator:
         return -(-max(side, self.smallest) // self.multiple) * self.multiple
 
 
-def _told_by(about: Mapping[str, str], *, source: Path, trusted: bool) -> nn.Module:
-    """The generator that travels with weights says which it is."""
+def _generator(run: TrainSettings, name: str, trust_imports: bool) -> nn.Module:
+    """G_AB or G_BA as a run's settings name it."""
+    if not trust_imports:
+        parts.refuse_import_paths([run.generator_of(name)])
+    return build_generator(**run.generator_options(name))
+
+
+def _told_by(about: Mapping[str, str], *, source: Path) -> tuple[TrainSettings, str]:
+    """The settings and the generator's name that travel with shareable weights."""
     try:
         settings = check(TrainSettings, dict(json.loads(about["settings"])))
         if about["network"] not in GENERATOR_NAMES:
@@ -178,4 +187,4 @@ def _told_by(about: Mapping[str, str], *, source: Path, trusted: bool) -> nn.Mod
         raise UserError(
             f"{source} does not say which generator it is of ({error}): use the .pth file"
         ) from None
-    return build_generator(settings, about["network"], trusted=trusted)
+    return settings, about["network"]

@@ -9,7 +9,8 @@ import pytest
 
 from cyclegan.config.command_line import run_settings, train_settings, translate_settings
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.config.yaml_files import load_preset, to_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +59,8 @@ def test_the_classic_preset_is_the_published_recipe():
     assert (settings.lr, settings.beta1) == (2e-4, 0.5)
     assert (settings.load_size, settings.crop_size, settings.batch_size) == (286, 256, 1)
     assert (settings.n_epochs, settings.n_epochs_decay, settings.pool_size) == (100, 100, 50)
-    assert (settings.cycle, settings.identity, settings.adversarial) == ("10*l1", "5*l1", "lsgan")
+    slots = settings.cycle, settings.identity, settings.adversarial
+    assert [slot.text for slot in slots] == ["10*l1", "5*l1", "lsgan"]
 
 
 @pytest.mark.parametrize(
@@ -237,9 +239,9 @@ def test_a_mistake_in_translating_is_answered_too(words, part):
 
 def test_classic_options_are_taken_for_ours_and_named_once(capsys):
     settings = train_settings([*DATA, "--lambda_A", "8", "--netG", "resnet_6blocks"])
-    assert settings.slot("cycle", "A") == "8*l1"
-    assert settings.slot("cycle", "B") == "10*l1"
-    assert settings.generator.startswith("resnet(blocks=6")
+    assert settings.slot("cycle", "A").text == "8*l1"
+    assert settings.slot("cycle", "B").text == "10*l1"
+    assert settings.generator.text.startswith("resnet(blocks=6")
     said = capsys.readouterr().err
     assert said.count("\n") == 2
     assert '--lambda_A 8: taken for --cycle_A "8*l1"' in said
@@ -269,15 +271,25 @@ def test_help_names_every_option(capsys):
     assert all(f"--{option}" in said for option in TrainSettings.model_fields)
 
 
+def test_help_groups_the_options_and_ends_with_examples(capsys):
+    with pytest.raises(SystemExit):
+        train_settings(["--help"])
+    said = capsys.readouterr().out
+    assert said.index("networks:") < said.index("--generator ") < said.index("optimization:")
+    assert said.index("examples:") < said.index("python train.py --dataroot ./data/lr2hr")
+    assert "--direction AtoB|BtoA" in said
+    assert "(default: 0.0002)" in said
+
+
 def test_a_slot_named_in_general_wins_over_the_presets_directions():
     settings = train_settings(["--dataroot", "x", "--preset", "quick", "--cycle", "7*l1"])
-    assert settings.slot("cycle", "A") == settings.slot("cycle", "B") == "7*l1"
-    assert train_settings(["--dataroot", "x", "--preset", "quick"]).slot("cycle", "A") != "7*l1"
+    assert settings.slot("cycle", "A").text == settings.slot("cycle", "B").text == "7*l1"
+    assert train_settings(["--dataroot", "x", "--preset", "quick"]).cycle_A != settings.cycle
 
 
 def test_a_generator_named_in_general_wins_over_the_presets_second():
     settings = train_settings(["--dataroot", "x", "--preset", "quick", "--generator", "resnet"])
-    assert settings.generator_of("G_BA") == "resnet"
+    assert settings.generator_of("G_BA").text == "resnet"
     assert settings.lr_D is not None
 
 

@@ -1,6 +1,7 @@
 """The grammar of parts: what it reads, what it refuses, and what it builds."""
 
 import sys
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -9,13 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.expressions import (
-    Term,
-    build,
-    nearest,
-    parse,
-    parse_one,
-)
+from cyclegan.config.expressions import Term, nearest, parse, parse_one
+from cyclegan.config.parts import build, refuse_import_paths
 
 TABLE = {
     "l1": "torch.nn.L1Loss",
@@ -27,7 +23,7 @@ TABLE = {
 
 def refusal(expression: str) -> str:
     with pytest.raises(UserError) as caught:
-        parse(expression, slot="cycle")
+        parse(expression, option="cycle")
     return str(caught.value)
 
 
@@ -53,7 +49,7 @@ def refusal(expression: str) -> str:
     ],
 )
 def test_an_expression_becomes_its_terms(expression, terms):
-    assert parse(expression, slot="cycle") == terms
+    assert list(parse(expression, option="cycle")) == terms
 
 
 @pytest.mark.parametrize(
@@ -143,7 +139,7 @@ def test_an_error_points_at_the_part_that_is_wrong():
 @given(st.text(max_size=30))
 def test_any_text_is_either_read_or_refused(text):
     try:
-        terms = parse(text, slot="cycle")
+        terms = parse(text, option="cycle")
     except UserError:
         return
     assert all(term.weight >= 0 and not term.name.startswith("_") for term in terms)
@@ -156,35 +152,35 @@ def test_a_label_is_the_last_word_of_the_name():
 @pytest.mark.parametrize("expression", ["none", "2*resnet", "resnet + unet"])
 def test_a_network_is_exactly_one_part_without_a_weight(expression):
     with pytest.raises(UserError, match="exactly one part|name one"):
-        parse_one(expression, slot="generator")
+        parse_one(expression, option="generator")
 
 
 def test_a_short_name_builds_what_the_table_says_with_its_options():
-    loss = build(Term("huber", 1, {"delta": 0.5}), TABLE, slot="cycle")
+    loss = build(Term("huber", 1, {"delta": 0.5}), TABLE)
     # Inside delta half the square, outside delta * (distance - delta / 2).
     assert loss(torch.tensor([0.2]), torch.tensor([0.0])) == pytest.approx(0.5 * 0.2**2)
     assert loss(torch.tensor([3.0]), torch.tensor([0.0])) == pytest.approx(0.5 * (3 - 0.25))
 
 
 def test_an_import_path_builds_as_well():
-    assert isinstance(build(Term("torch.nn.MSELoss"), TABLE, slot="cycle"), torch.nn.MSELoss)
+    assert isinstance(build(Term("torch.nn.MSELoss"), TABLE), torch.nn.MSELoss)
 
 
 def test_a_part_of_the_users_own_is_found_in_the_working_folder(tmp_path, monkeypatch):
     (tmp_path / "losses_of_mine.py").write_text("class Edge:\n    size = 3\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    assert build(Term("losses_of_mine.Edge"), TABLE, slot="cycle").size == 3
+    assert build(Term("losses_of_mine.Edge"), TABLE).size == 3
 
 
 def test_a_default_goes_only_to_a_part_that_takes_it_and_an_option_overrides_it():
-    assert build(Term("fraction"), TABLE, slot="cycle", numerator=3, width=9) == Fraction(3)
+    assert build(Term("fraction"), TABLE, numerator=3, width=9) == Fraction(3)
     term = Term("fraction", 1, {"numerator": 5})
-    assert build(term, TABLE, slot="cycle", numerator=3) == Fraction(5)
+    assert build(term, TABLE, numerator=3) == Fraction(5)
 
 
 def test_a_part_that_takes_any_option_gets_every_default():
-    assert build(Term("dict", 1, {"a": 1}), TABLE, slot="cycle", b=2) == {"a": 1, "b": 2}
+    assert build(Term("dict", 1, {"a": 1}), TABLE, b=2) == {"a": 1, "b": 2}
 
 
 @pytest.mark.parametrize(
@@ -212,7 +208,7 @@ def test_a_part_that_takes_any_option_gets_every_default():
 )
 def test_what_cannot_be_built_is_explained(term, sentence):
     with pytest.raises(UserError, match=f"--cycle: .*{sentence}"):
-        build(term, TABLE, slot="cycle")
+        build(replace(term, option="cycle"), TABLE)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +228,7 @@ def test_a_module_of_ones_own_that_fails_is_explained(text, sentence, tmp_path, 
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "broken_of_mine", raising=False)
     with pytest.raises(UserError, match=f"--cycle: .*{sentence}") as caught:
-        build(Term("broken_of_mine.Edge"), TABLE, slot="cycle")
+        build(Term("broken_of_mine.Edge", option="cycle"), TABLE)
     assert "\n" not in str(caught.value)
 
 
@@ -245,40 +241,41 @@ def test_a_module_of_ones_own_that_fails_is_explained(text, sentence, tmp_path, 
 )
 def test_a_word_in_place_of_a_number_is_named(options, sentence):
     with pytest.raises(UserError, match=sentence):
-        build(Term("huber", 1, options), TABLE, slot="cycle")
+        build(Term("huber", 1, options), TABLE)
 
 
 def test_two_terms_of_one_name_are_told_apart_by_a_label():
-    terms = parse("huber + 2*huber(delta=3, label=wide)", slot="cycle")
+    terms = parse("huber + 2*huber(delta=3, label=wide)", option="cycle")
     assert [term.label for term in terms] == ["huber", "wide"]
     with pytest.raises(UserError, match=r"huber\(label=other\)"):
-        parse("huber + 2*huber(delta=3)", slot="cycle")
+        parse("huber + 2*huber(delta=3)", option="cycle")
 
 
 def test_an_expression_may_go_over_several_lines():
-    assert parse("10*l1\n  + 2*huber\n", slot="cycle") == parse("10*l1 + 2*huber", slot="cycle")
+    assert parse("10*l1\n  + 2*huber\n", option="cycle") == parse("10*l1 + 2*huber", option="cycle")
 
 
 @pytest.mark.parametrize("text", ["10*l1 # + 5*huber", "(l1)", "l1" * 2000, "l1\0"])
 def test_what_python_would_leave_out_is_refused(text):
     with pytest.raises(UserError) as caught:
-        parse(text, slot="cycle")
+        parse(text, option="cycle")
     assert len(str(caught.value)) < 300
 
 
-def test_an_import_path_out_of_a_saved_file_is_not_even_imported(tmp_path, monkeypatch):
+def test_an_import_path_out_of_a_saved_file_is_refused_before_it_is_imported(tmp_path, monkeypatch):
     mark = tmp_path / "ran"
     (tmp_path / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass Loss: pass\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match="--trust_imports"):
-        build(Term("evil.Loss"), TABLE, slot="cycle", trusted=False)
+    terms = parse("l1 + 2*evil.Loss", option="cycle")
+    with pytest.raises(UserError, match="--cycle: evil.Loss is an import path.*--trust_imports"):
+        refuse_import_paths(terms)
     assert not mark.exists()
-    build(Term("evil.Loss"), TABLE, slot="cycle", trusted=True)
+    build(terms[1], TABLE)
     assert mark.exists()
 
 
-def test_a_registered_name_is_built_without_trust():
-    assert isinstance(build(Term("l1"), TABLE, slot="cycle", trusted=False), torch.nn.L1Loss)
+def test_registered_names_of_a_saved_file_are_let_through():
+    refuse_import_paths(parse("l1 + 2*huber(delta=3)", option="cycle"))
 
 
 def test_the_nearest_name_is_found_whatever_its_case():
@@ -287,7 +284,7 @@ def test_the_nearest_name_is_found_whatever_its_case():
 
 
 def test_a_function_of_two_images_is_the_loss_itself():
-    loss = build(parse("torch.nn.functional.l1_loss", slot="cycle")[0], {}, slot="cycle")
+    loss = build(parse("torch.nn.functional.l1_loss", option="cycle")[0], {})
     assert loss(torch.tensor([1.0, 3.0]), torch.zeros(2)) == 2
 
 
@@ -297,4 +294,4 @@ def test_a_module_that_cannot_be_imported_is_one_line(line, tmp_path, monkeypatc
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "broken_part", raising=False)
     with pytest.raises(UserError, match="module broken_part cannot be imported"):
-        build(parse("broken_part.Loss", slot="cycle")[0], {}, slot="cycle")
+        build(parse("broken_part.Loss", option="cycle")[0], {})

@@ -8,7 +8,8 @@ import yaml
 
 from cyclegan.config.command_line import train_settings
 from cyclegan.config.errors import UserError, one_line_errors
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.config.yaml_files import (
     PRESETS_DIR,
     load_preset,
@@ -41,8 +42,8 @@ def write(path: str, text: str) -> str:
 def test_every_preset_is_valid_and_opens_with_its_command(name):
     settings = train_settings([*DATA, "--preset", name])
     assert settings.preset == name
-    for option, value in load_preset(name).items():
-        assert getattr(settings, option) == value
+    kept = settings.model_dump(mode="json")
+    assert {option: kept[option] for option in load_preset(name)} == load_preset(name)
     assert (PRESETS_DIR / f"{name}.yaml").read_text().startswith("# python train.py --dataroot")
 
 
@@ -113,7 +114,8 @@ def test_settings_cannot_be_changed_by_accident():
 
 def test_a_domains_own_expression_wins_over_the_common_one():
     settings = train_settings([*DATA, "--cycle", "3*l1", "--cycle_B", "none"])
-    assert (settings.slot("cycle", "A"), settings.slot("cycle", "B")) == ("3*l1", "none")
+    assert [settings.slot("cycle", domain).text for domain in "AB"] == ["3*l1", "none"]
+    assert settings.slot("cycle", "B") == ()
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, TranslateSettings
+from cyclegan.config.options import TranslateSettings
 from cyclegan.config.pytorch_cyclegan import (
     TEST_OLDER,
     TEST_RULES,
@@ -18,6 +18,7 @@ from cyclegan.config.pytorch_cyclegan import (
     translate,
 )
 from cyclegan.config.pytorch_cyclegan_table import TEST_GROUPS, TRAIN_GROUPS
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.losses import ADVERSARIAL_LOSSES, IMAGE_LOSSES, PENALTIES
 from cyclegan.networks import DISCRIMINATORS, GENERATORS
 
@@ -96,8 +97,8 @@ def test_every_option_and_part_that_the_page_promises_is_there(there, here, trai
     for option, value in pairs(shlex.split(here)).items():
         assert option.removeprefix("--") in fields
         slot = re.sub(r"_[AB]$", "", option.removeprefix("--"))
-        for term in expressions.parse(value, slot=slot) if slot in TABLES else []:
-            expressions.build(term, TABLES[slot], slot=slot, trusted=False, channels=4)
+        for term in expressions.parse(value, option=slot) if slot in TABLES else []:
+            parts.build(term, TABLES[slot], channels=4)
 
 
 @pytest.mark.parametrize("train", [True, False])

@@ -6,8 +6,8 @@ from typing import get_args
 import pytest
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import Preprocess
 from cyclegan.config.pytorch_cyclegan import translate
+from cyclegan.config.train_options import Preprocess
 
 
 def refusal(words: str, *, train: bool = True) -> str:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files import domains
 from cyclegan.data.files.domains import (
     check_domains,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files import reading
 from cyclegan.data.files.domains import check_domains
 from cyclegan.data.files.images import UnreadableImage, image_size, read_image

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.images import to_tensor
 from cyclegan.data.loading.transforms import Preparation
 

@@ -9,7 +9,8 @@ from PIL import Image, ImageFilter
 from torch import Tensor, nn
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.images import to_image, to_tensor
 from cyclegan.evaluation.compare import Comparison, compare
 from cyclegan.evaluation.image_metrics import laplacian_pyramid, psnr, sliced_wasserstein

@@ -12,7 +12,8 @@ from PIL import Image
 from support.toys import make_run, save
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.config.yaml_files import to_yaml
 from cyclegan.evaluation.command import main
 from cyclegan.evaluation.image_metrics import ssim

@@ -20,11 +20,12 @@ from PIL import Image
 from torch import nn
 
 from cyclegan import losses, networks
-from cyclegan.config import expressions, yaml_files
+from cyclegan.config import expressions, parts, yaml_files
 from cyclegan.config import options as options
 from cyclegan.config.command_line import train_settings, translate_settings
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, TranslateSettings
+from cyclegan.config.options import TranslateSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.images import UnreadableImage, image_size, read_image
 from cyclegan.data.loading.cache import (
     cache_path,
@@ -127,7 +128,7 @@ VALUES = st.one_of(
 @cases(1500)
 @given(st.text(max_size=60))
 def test_any_text_is_an_expression_or_refused(text: str) -> None:
-    refused_in_one_line(expressions.parse, text, slot="cycle")
+    refused_in_one_line(expressions.parse, text, option="cycle")
 
 
 @pytest.mark.filterwarnings("error")
@@ -135,14 +136,11 @@ def test_any_text_is_an_expression_or_refused(text: str) -> None:
 @given(EXPRESSIONS)
 @example("1if l1 else 2")
 def test_anything_like_an_expression_is_one_or_refused(text: str) -> None:
-    for term in refused_in_one_line(expressions.parse, text, slot="cycle") or []:
-        # Of a file of somebody's, names in the table alone are looked up.
-        assert term.name in losses.IMAGE_LOSSES or (
-            refused_in_one_line(
-                expressions.build, term, losses.IMAGE_LOSSES, slot="cycle", trusted=False
-            )
-            is None
-        )
+    for term in refused_in_one_line(expressions.parse, text, option="cycle") or []:
+        if "." in term.name:
+            assert refused_in_one_line(parts.refuse_import_paths, [term]) is None
+        elif term.name not in losses.IMAGE_LOSSES:
+            assert refused_in_one_line(parts.build, term, losses.IMAGE_LOSSES) is None
 
 
 @cases(500)
@@ -155,7 +153,7 @@ def test_any_option_of_a_loss_is_taken_or_refused(name: str, option: str, value:
     table = {**losses.IMAGE_LOSSES, **losses.ADVERSARIAL_LOSSES}
     if name not in ("vgg", "lpips"):
         term = expressions.Term(name, 1.0, {option: value})
-        refused_in_one_line(expressions.build, term, table, slot="cycle", trusted=False)
+        refused_in_one_line(parts.build, term, table)
 
 
 # Settings

@@ -17,11 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
-from cyclegan import losses, networks
-from cyclegan.config import expressions, plain_yaml, yaml_files
+from cyclegan import losses
+from cyclegan.config import expressions, parts, plain_yaml, yaml_files
 from cyclegan.config.command_line import run_settings, train_settings, translate_settings
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.domains import check_domain, find_images
 from cyclegan.data.files.images import UnreadableImage, image_size, read_image
 from cyclegan.data.loading.cache import open_cache
@@ -101,8 +101,8 @@ def test_code_in_weights_or_a_state_does_not_run(
     assert "latest_net_G_A.pth" in said(checkpoints.load_weights, path)
     said(Translator.load, path, device="cpu")
     said(checkpoints.load_state, tmp_path)
-    term = expressions.parse_one(f"vgg(weights='{path}')", slot="cycle")
-    said(expressions.build, term, losses.IMAGE_LOSSES, slot="cycle")
+    term = expressions.parse_one(f"vgg(weights='{path}')", option="cycle")
+    said(parts.build, term, losses.IMAGE_LOSSES)
     assert not mark.exists()
 
 
@@ -258,25 +258,18 @@ def test_an_import_path_in_somebodys_run_is_not_imported(
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("name", ["os.system", "sent_along.L1Loss", "torch.hub.load"])
+@pytest.mark.parametrize("option", ["cycle", "generator", "schedule", "optimizer_D", "monitor"])
 def test_a_run_that_is_gone_on_with_is_trusted_by_the_command_line_alone(
-    own_module: str, tmp_path: Path
+    name: str, option: str, own_module: str, tmp_path: Path, mark: Path
 ) -> None:
     run = tmp_path / "checkpoints" / "sent"
     run.mkdir(parents=True)
-    saved = f"trust_imports: true\ncycle: {own_module}.L1Loss\ndataroot: somewhere\n"
+    saved = f"trust_imports: true\n{option}: {name}\ndataroot: somewhere\n"
     (run / "settings.yaml").write_text(saved)
     words = ["--name=sent", f"--checkpoints_dir={run.parent}", "--continue_train"]
-    assert train_settings(words).trust_imports is False
+    assert f"--{option}: {name} is an import path" in said(train_settings, words)
     assert train_settings([*words, "--trust_imports"]).trust_imports is True
-
-
-@pytest.mark.parametrize("name", ["os.system", "sent_along.Identity", "torch.hub.load"])
-@pytest.mark.parametrize("table", [losses.IMAGE_LOSSES, networks.GENERATORS], ids=["loss", "net"])
-def test_no_import_path_is_built_without_trust(
-    name: str, table: expressions.Table, own_module: str, mark: Path
-) -> None:
-    term = expressions.parse_one(name, slot="generator")
-    assert "import path" in said(expressions.build, term, table, slot="generator", trusted=False)
     assert not mark.exists()
 
 
@@ -284,8 +277,8 @@ def test_no_import_path_is_built_without_trust(
 @pytest.mark.parametrize("pair", ["()", "[]", "l1(", "-", "1+", "a."])
 def test_an_expression_of_any_depth_is_answered(pair: str, depth: int) -> None:
     text = pair[:-1] * depth + "1" + pair[-1] * depth if pair in ("()", "[]") else pair * depth
-    said(expressions.parse, text, slot="cycle")
-    said(expressions.parse, f"l1(window={text})", slot="cycle")
+    said(expressions.parse, text, option="cycle")
+    said(expressions.parse, f"l1(window={text})", option="cycle")
 
 
 # Images

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.losses import ADVERSARIAL_LOSSES
 from cyclegan.losses.adversarial import judge
 
@@ -16,8 +16,8 @@ LOG2 = math.log(2)
 
 
 def part(name: str) -> Any:
-    term = expressions.parse_one(name, slot="adversarial")
-    return expressions.build(term, ADVERSARIAL_LOSSES, slot="adversarial")
+    term = expressions.parse_one(name, option="adversarial")
+    return parts.build(term, ADVERSARIAL_LOSSES)
 
 
 def softplus(value: float) -> float:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.losses.contrastive import PatchNCE
 from cyclegan.losses.weighted import Clock
 from cyclegan.training.algorithm.model import build_model

@@ -12,7 +12,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
 from cyclegan.losses import IMAGE_LOSSES
 from cyclegan.losses.pixel import Charbonnier, Gradient, TotalVariation
@@ -28,9 +28,7 @@ size_names = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}
 
 
 def part(expression: str):
-    return expressions.build(
-        expressions.parse_one(expression, slot="cycle"), IMAGE_LOSSES, slot="cycle"
-    )
+    return parts.build(expressions.parse_one(expression, option="cycle"), IMAGE_LOSSES)
 
 
 def images(seed: int, *size: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
 from cyclegan.losses import ADVERSARIAL_LOSSES, IMAGE_LOSSES
 from cyclegan.losses.adversarial import CrossEntropy, LeastSquares
@@ -17,7 +17,7 @@ SIDE = 32
 
 
 def part(name: str, table: dict[str, str]):
-    return expressions.build(expressions.parse_one(name, slot="cycle"), table, slot="cycle")
+    return parts.build(expressions.parse_one(name, option="cycle"), table)
 
 
 def images(seed: int) -> Tensor:
@@ -111,31 +111,31 @@ def plain(values: dict[str, Tensor]) -> dict[str, float]:
 
 
 def test_a_single_loss_reports_its_weighted_value_under_the_slots_name() -> None:
-    slot = Slot("10*l1", IMAGE_LOSSES, slot="cycle")
+    slot = Slot(expressions.parse("10*l1", option="cycle"), IMAGE_LOSSES)
     assert plain(slot.image_losses("cycle_A", *pair(1.0))) == {"cycle_A": 10.0}
 
 
 def test_several_losses_report_each_under_its_own_name() -> None:
-    slot = Slot("2*l1 + 0.5*l2", IMAGE_LOSSES, slot="cycle")
+    slot = Slot(expressions.parse("2*l1 + 0.5*l2", option="cycle"), IMAGE_LOSSES)
     values = plain(slot.image_losses("cycle_A", *pair(3.0)))
     assert values == {"cycle_A.l1": 6.0, "cycle_A.l2": 4.5}
 
 
 def test_the_discriminators_side_leaves_the_weight_out() -> None:
-    slot = Slot("3*lsgan", ADVERSARIAL_LOSSES, slot="adversarial")
+    slot = Slot(expressions.parse("3*lsgan", option="adversarial"), ADVERSARIAL_LOSSES)
     zero = torch.zeros(1, 1, 2, 2, requires_grad=True)
     values = slot.evaluate("D_A", Logits(), zero, zero, method="discriminator", weighted=False)
     assert plain(values) == {"D_A": 0.5}
 
 
 def test_none_is_an_empty_slot() -> None:
-    slot = Slot("none", IMAGE_LOSSES, slot="identity")
+    slot = Slot(expressions.parse("none", option="identity"), IMAGE_LOSSES)
     assert not slot
     assert slot.image_losses("identity_A", *pair(1.0)) == {}
 
 
 def test_any_pair_loss_of_torch_is_an_image_loss() -> None:
-    slot = Slot("torch.nn.HuberLoss(delta=1.0)", IMAGE_LOSSES, slot="cycle")
+    slot = Slot(expressions.parse("torch.nn.HuberLoss(delta=1.0)", option="cycle"), IMAGE_LOSSES)
     assert plain(slot.image_losses("cycle_A", *pair(3.0))) == {"cycle_A": 2.5}
 
 
@@ -143,19 +143,22 @@ def test_any_pair_loss_of_torch_is_an_image_loss() -> None:
     ("progress", "weight"), [(0.0, 6.0), (0.1, 5.0), (0.2, 4.0), (0.4, 2.0), (0.9, 2.0)]
 )
 def test_a_weight_goes_in_a_straight_line_to_where_it_decays(progress, weight) -> None:
-    slot = Slot("6*l1(decay_to=2, over=0.4)", IMAGE_LOSSES, slot="identity")
+    slot = Slot(expressions.parse("6*l1(decay_to=2, over=0.4)", option="identity"), IMAGE_LOSSES)
     values = slot.image_losses("identity_A", *pair(1.0), Clock(progress=progress))
     assert plain(values) == {"identity_A": pytest.approx(weight)}
 
 
 def test_a_schedule_leaves_a_losss_own_options_to_it() -> None:
-    slot = Slot("1*torch.nn.HuberLoss(delta=2.0, decay_to=0)", IMAGE_LOSSES, slot="cycle")
+    slot = Slot(
+        expressions.parse("1*torch.nn.HuberLoss(delta=2.0, decay_to=0)", option="cycle"),
+        IMAGE_LOSSES,
+    )
     values = slot.image_losses("cycle_A", *pair(3.0), Clock(progress=0.5))
     assert plain(values) == {"cycle_A": pytest.approx(0.5 * 2.0 * (3.0 - 1.0))}
 
 
 def test_a_loss_whose_weight_has_decayed_to_nothing_is_not_computed() -> None:
-    slot = Slot("6*l1(decay_to=0, over=0.5)", IMAGE_LOSSES, slot="identity")
+    slot = Slot(expressions.parse("6*l1(decay_to=0, over=0.5)", option="identity"), IMAGE_LOSSES)
     assert slot.due(Clock(progress=0.4))
     assert not slot.due(Clock(progress=0.5))
     assert slot.image_losses("identity_A", *pair(1.0), Clock(progress=0.5)) == {}
@@ -167,22 +170,17 @@ def test_a_loss_whose_weight_has_decayed_to_nothing_is_not_computed() -> None:
 )
 def test_a_schedule_that_is_none_is_refused(schedule: str) -> None:
     with pytest.raises(UserError, match=r"--cycle: l1: (decay_to|over)=\S+ must be"):
-        Slot(f"l1({schedule})", IMAGE_LOSSES, slot="cycle")
+        Slot(expressions.parse(f"l1({schedule})", option="cycle"), IMAGE_LOSSES)
 
 
 def test_a_loss_that_gives_no_single_number_is_named_in_one_line() -> None:
-    slot = Slot("l1(reduction=none)", IMAGE_LOSSES, slot="cycle")
+    slot = Slot(expressions.parse("l1(reduction=none)", option="cycle"), IMAGE_LOSSES)
     with pytest.raises(UserError, match="--cycle: l1") as error:
         slot.image_losses("cycle_A", *pair(1.0))
     assert "\n" not in str(error.value)
 
 
 def test_a_loss_without_gradient_is_named() -> None:
-    slot = Slot("l1", IMAGE_LOSSES, slot="cycle")
+    slot = Slot(expressions.parse("l1", option="cycle"), IMAGE_LOSSES)
     with pytest.raises(UserError, match="--cycle: l1 gives a number without gradient"):
         slot.image_losses("cycle_A", images(0), images(1))
-
-
-def test_a_saved_expression_builds_no_import_path() -> None:
-    with pytest.raises(UserError, match="--trust_imports"):
-        Slot("torch.nn.HuberLoss", IMAGE_LOSSES, slot="cycle", trusted=False)

@@ -92,7 +92,7 @@ def test_every_kind_of_part_trains_in_one_run(here) -> None:
 
 def test_a_weight_falls_as_the_document_says() -> None:
     (expression,) = re.findall(r'`--identity "(5\*l1.*?)"`', TEXT)
-    slot = Slot(expression, IMAGE_LOSSES, slot="identity")
+    slot = Slot(expressions.parse(expression, option="identity"), IMAGE_LOSSES)
     weights = [slot.losses[0].weight_at(progress) for progress in (0, 0.15, 0.3, 1)]
     assert weights == pytest.approx([5, 2.5, 0, 0])
 
@@ -101,7 +101,9 @@ def test_a_weight_falls_as_the_document_says() -> None:
 def test_what_is_refused_is_answered_in_one_line(here, expression: str, answer: str) -> None:
     input = torch.zeros(1, 3, 16, 16, requires_grad=True)
     with pytest.raises(UserError, match=re.escape(answer)) as error:
-        Slot(expression, IMAGE_LOSSES, slot="cycle").image_losses("cycle_A", input, input.detach())
+        Slot(expressions.parse(expression, option="cycle"), IMAGE_LOSSES).image_losses(
+            "cycle_A", input, input.detach()
+        )
     assert "\n" not in str(error.value)
     assert "--cycle" in str(error.value)
 
@@ -156,7 +158,7 @@ def test_a_trainable_loss_learns_and_is_in_the_checkpoint(here) -> None:
 
 def test_two_losses_of_one_name_are_told_apart_by_a_label() -> None:
     (expression,) = re.findall(r"`(Edge\(.*?label=.*?\))`", TEXT)
-    term = expressions.parse(expression, slot="cycle")[0]
+    term = expressions.parse(expression, option="cycle")[0]
     assert term.label == "coarse"
 
 

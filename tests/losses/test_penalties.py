@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
 from cyclegan.losses import PENALTIES
 from cyclegan.networks import DISCRIMINATORS
@@ -18,7 +18,7 @@ SQUARES = 5.25
 
 
 def part(name: str) -> Any:
-    return expressions.build(expressions.parse_one(name, slot="penalty"), PENALTIES, slot="penalty")
+    return parts.build(expressions.parse_one(name, option="penalty"), PENALTIES)
 
 
 def images(seed: int, count: int = 2, side: int = 4) -> Tensor:
@@ -161,8 +161,8 @@ def test_a_flat_discriminator_has_finite_gradients(name: str) -> None:
 @pytest.mark.parametrize("judge", DISCRIMINATORS)
 @pytest.mark.parametrize("name", ["gradient_penalty", "r1", "r2"])
 def test_a_penalty_reaches_the_weights_of_every_discriminator(name: str, judge: str) -> None:
-    term = expressions.parse_one(judge, slot="discriminator")
-    discriminator = expressions.build(term, DISCRIMINATORS, slot="discriminator", channels=4)
+    term = expressions.parse_one(judge, option="discriminator")
+    discriminator = parts.build(term, DISCRIMINATORS, channels=4)
     side = max(32, discriminator.min_size)
     fake, real = images(0, side=side), images(1, side=side)
     part(name)(discriminator, fake, real).backward()

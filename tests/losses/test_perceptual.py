@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import SqueezeNet1_1_Weights, VGG16_Weights, squeezenet1_1
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
 from cyclegan.losses import IMAGE_LOSSES
 from cyclegan.losses.perceptual import VGG_BLOCKS, _features, _places
@@ -24,9 +24,7 @@ STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
 def part(expression: str) -> Any:
-    return expressions.build(
-        expressions.parse_one(expression, slot="cycle"), IMAGE_LOSSES, slot="cycle"
-    )
+    return parts.build(expressions.parse_one(expression, option="cycle"), IMAGE_LOSSES)
 
 
 def images(seed: int, *, side: int = 12, beyond: float = 1.0) -> Tensor:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cyclegan.config import expressions
 from cyclegan.config.errors import UserError
 from cyclegan.losses import IMAGE_LOSSES
 from cyclegan.losses.weighted import Clock, Slot
@@ -12,7 +13,7 @@ ZERO, ONE = torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
 
 
 def slot(expression: str) -> Slot:
-    return Slot(expression, IMAGE_LOSSES, slot="cycle_A")
+    return Slot(expressions.parse(expression, option="cycle_A"), IMAGE_LOSSES)
 
 
 def value(made: Slot, progress: float, step: int = 0) -> dict[str, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.steps import stepper
 
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.monitor.health.curves import group
 from cyclegan.monitor.health.series import FEWEST
 from cyclegan.monitor.health.summary import judge

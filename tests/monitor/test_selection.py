@@ -11,7 +11,8 @@ from PIL import Image
 from support.running import ROOT
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.monitor.console import Console
 from cyclegan.monitor.selection import Careful, build_monitors, check_monitors
 from cyclegan.runs.artifacts import (
@@ -225,18 +226,13 @@ def test_what_it_does_to_a_picture_is_seen_by_nobody_else():
 )
 def test_what_cannot_be_told_is_refused_before_the_run(tmp_path, own, monitor, words):
     with pytest.raises(UserError, match=words):
-        check_monitors(settings(tmp_path, monitor), trusted=True)
-
-
-def test_an_import_path_of_a_saved_run_needs_trust(tmp_path, own):
-    with pytest.raises(UserError, match="--trust_imports"):
-        check_monitors(settings(tmp_path, "their_monitors.Mine"), trusted=False)
+        check_monitors(settings(tmp_path, monitor))
 
 
 def test_a_package_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("cyclegan.monitor.selection.importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install tensorboard"):
-        check_monitors(settings(tmp_path, "visdom,tensorboard"), trusted=True)
+        check_monitors(settings(tmp_path, "visdom,tensorboard"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from PIL import Image
 from support.toys import on_cpu
 from torch import Tensor
 
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.images import from_levels, read_image
 from cyclegan.data.loading.transforms import Preparation
 from cyclegan.monitor.health.summary import judge

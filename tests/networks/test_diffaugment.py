@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
 from cyclegan.networks import DIFFAUGMENTS
 from cyclegan.networks.diffaugment import (
@@ -26,8 +26,8 @@ def _seed() -> None:
 
 
 def build(text: str) -> Any:
-    term = expressions.parse_one(text, slot="diffaugment")
-    return expressions.build(term, DIFFAUGMENTS, slot="diffaugment")
+    term = expressions.parse_one(text, option="diffaugment")
+    return parts.build(term, DIFFAUGMENTS)
 
 
 def noise(*shape: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
 from cyclegan.networks import DISCRIMINATORS
 from cyclegan.networks.discriminators.multiscale import MultiscaleDiscriminator
@@ -26,8 +26,8 @@ EVERY_SIZE = [*EVERY_NORM, *DEEPER]
 def make(text: str, *, seed: int = 0) -> nn.Module:
     """A narrow discriminator as the commands make it, with its first weights."""
     torch.manual_seed(seed)
-    term = expressions.parse_one(text, slot="discriminator")
-    network = expressions.build(term, DISCRIMINATORS, slot="discriminator", channels=3)
+    term = expressions.parse_one(text, option="discriminator")
+    network = parts.build(term, DISCRIMINATORS, channels=3)
     initialize(network, gain=0.2)
     return network
 

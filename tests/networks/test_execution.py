@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.losses.adversarial import judge, judge_both
 from cyclegan.networks import DISCRIMINATORS, GENERATORS
 from cyclegan.networks.execution import (
@@ -22,9 +22,7 @@ SIDE = 64
 
 def network(name, table, **options):
     torch.manual_seed(0)
-    made = expressions.build(
-        expressions.parse_one(name, slot="x"), table, slot="x", channels=8, **options
-    )
+    made = parts.build(expressions.parse_one(name, option="x"), table, channels=8, **options)
     initialize(made)
     return made.double()
 

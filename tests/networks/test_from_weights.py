@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
 from cyclegan.networks import GENERATORS
 from cyclegan.networks.discriminators.patchgan import PatchDiscriminator
@@ -34,7 +34,7 @@ def test_keys_and_shapes_alone_tell_the_architecture(values: tuple, tmp_path: Pa
     with torch.device("meta"):
         weights = ResnetGenerator(**options).state_dict()
     term = expressions.parse_one(
-        generator_expression(weights, source=tmp_path / "x.pth"), slot="generator"
+        generator_expression(weights, source=tmp_path / "x.pth"), option="generator"
     )
     assert (term.name, term.options) == ("resnet", options)
 
@@ -42,8 +42,8 @@ def test_keys_and_shapes_alone_tell_the_architecture(values: tuple, tmp_path: Pa
 def test_without_halvings_everything_but_the_unused_upsampling_is_told(tmp_path) -> None:
     options = {"channels": 2, "blocks": 2, "downs": 0, "norm": "batch", "dropout": True}
     weights = ResnetGenerator(**options, upsample="resize").state_dict()
-    term = expressions.parse_one(generator_expression(weights, source=tmp_path), slot="generator")
-    rebuilt = expressions.build(term, GENERATORS, slot="generator")
+    term = expressions.parse_one(generator_expression(weights, source=tmp_path), option="generator")
+    rebuilt = parts.build(term, GENERATORS)
     checkpoints.fit_weights(rebuilt, weights, source=tmp_path)
     assert options.items() <= term.options.items()
 
@@ -60,7 +60,7 @@ def test_without_halvings_everything_but_the_unused_upsampling_is_told(tmp_path)
 def test_an_attention_resnet_is_told_with_its_heads(options: dict, tmp_path: Path) -> None:
     with torch.device("meta"):
         weights = AttentionResnet(4, **options).state_dict()
-    term = expressions.parse_one(generator_expression(weights, source=tmp_path), slot="generator")
+    term = expressions.parse_one(generator_expression(weights, source=tmp_path), option="generator")
     assert term.name == "attention"
     assert {"channels": 4, **options}.items() <= term.options.items()
 
@@ -72,9 +72,9 @@ def test_a_unet_is_told(layers: int, upsample: str, norm: str, tmp_path: Path) -
     with torch.device("meta"):
         network = UnetGenerator(2, layers=layers, norm=norm, upsample=upsample)
         term = expressions.parse_one(
-            generator_expression(network.state_dict(), source=tmp_path), slot="generator"
+            generator_expression(network.state_dict(), source=tmp_path), option="generator"
         )
-        rebuilt = expressions.build(term, GENERATORS, slot="generator")
+        rebuilt = parts.build(term, GENERATORS)
     # One halving has no norm, so that batch and none are the same network.
     alike = layers == 1 and norm == "batch"
     told = {"channels": 2, "layers": layers, "norm": "none" if alike else norm}
@@ -139,9 +139,7 @@ def assert_twins(expression: str) -> None:
     """What its weights alone tell of a network makes the same one again."""
 
     def build(text: str) -> torch.nn.Module:
-        return expressions.build(
-            expressions.parse_one(text, slot="generator"), GENERATORS, slot="generator"
-        )
+        return parts.build(expressions.parse_one(text, option="generator"), GENERATORS)
 
     network = build(expression)
     twin = build(generator_expression(network.state_dict(), source=Path("G.pth")))

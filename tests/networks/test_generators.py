@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
 from cyclegan.networks import GENERATORS
 from cyclegan.networks.generators.attention import AttentionResnet, SelfAttention
@@ -32,8 +32,8 @@ ENCODERS = [text for text in VARIANTS if text.startswith(("resnet", "attention",
 def make(text: str, **defaults: int) -> nn.Module:
     """A narrow network as the commands make it, with its first weights."""
     torch.manual_seed(0)
-    term = expressions.parse_one(text, slot="generator")
-    network = expressions.build(term, GENERATORS, slot="generator", **{"channels": 4, **defaults})
+    term = expressions.parse_one(text, option="generator")
+    network = parts.build(term, GENERATORS, **{"channels": 4, **defaults})
     initialize(network)
     return network
 
@@ -126,9 +126,7 @@ def test_a_look_changes_no_weight_and_a_copy_is_its_own(text: str) -> None:
 def test_a_generator_refuses_an_option_that_makes_no_network(text: str) -> None:
     option = text.rpartition(", ")[2].rpartition("(")[2].partition("=")[0]
     with pytest.raises(UserError, match=f"--generator: .*{option}") as error:
-        expressions.build(
-            expressions.parse_one(text, slot="generator"), GENERATORS, slot="generator"
-        )
+        parts.build(expressions.parse_one(text, option="generator"), GENERATORS)
     assert "not supported between" not in str(error.value)
 
 

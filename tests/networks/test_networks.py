@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
 from cyclegan.networks import DISCRIMINATORS, GENERATORS
 from cyclegan.networks.discriminators.patchgan import PatchDiscriminator
@@ -26,8 +26,8 @@ TABLES = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}
 def make(name: str) -> nn.Module:
     """A narrow discriminator as the commands make it, with its first weights."""
     torch.manual_seed(0)
-    term = expressions.parse_one(name, slot="discriminator")
-    network = expressions.build(term, DISCRIMINATORS, slot="discriminator", channels=4)
+    term = expressions.parse_one(name, option="discriminator")
+    network = parts.build(term, DISCRIMINATORS, channels=4)
     initialize(network)
     return network
 
@@ -246,9 +246,7 @@ def test_detail_by_hand() -> None:
 def test_a_highpass_that_is_not_odd_is_refused(part: str, size: str) -> None:
     slot = "generator" if part == "edsr" else "discriminator"
     with pytest.raises(UserError, match=f"--{slot}: {part} cannot be made: highpass"):
-        expressions.build(
-            expressions.parse_one(f"{part}(highpass={size})", slot=slot), TABLES[slot], slot=slot
-        )
+        parts.build(expressions.parse_one(f"{part}(highpass={size})", option=slot), TABLES[slot])
 
 
 def test_with_a_highpass_the_discriminator_does_not_see_the_colour() -> None:

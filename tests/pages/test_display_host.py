@@ -15,7 +15,7 @@ from PIL import Image
 from support.pages import LOSSES, browser, picture, url_in, wait_for
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.monitor.selection import check_monitors
 from cyclegan.pages.visdom import monitor as live
 from cyclegan.pages.visdom.monitor import VisdomMonitor
@@ -110,7 +110,7 @@ def websocket_status(server: Server, path: str, **headers: str) -> int:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "gpu7.example", "0", "127.1"])
 def test_an_address_that_others_reach_needs_a_login(host: str) -> None:
     with pytest.raises(UserError, match=f"{USERNAME} and {PASSWORD}") as said:
-        check_monitors(TrainSettings(display_host=host), trusted=True)
+        check_monitors(TrainSettings(display_host=host))
     assert "\n" not in str(said.value)
 
 
@@ -118,27 +118,27 @@ def test_an_address_that_others_reach_needs_a_login(host: str) -> None:
 def test_half_a_login_is_none(login: Login, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(missing, "")
     with pytest.raises(UserError, match="opens the page to other machines"):
-        check_monitors(TrainSettings(display_host="0.0.0.0"), trusted=True)
+        check_monitors(TrainSettings(display_host="0.0.0.0"))
 
 
 def test_with_a_login_the_page_may_be_open_to_all(login: Login) -> None:
-    check_monitors(TrainSettings(display_host="0.0.0.0"), trusted=True)
+    check_monitors(TrainSettings(display_host="0.0.0.0"))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
 def test_this_machine_alone_needs_no_login(host: str) -> None:
-    check_monitors(TrainSettings(display_host=host), trusted=True)
+    check_monitors(TrainSettings(display_host=host))
 
 
 @pytest.mark.parametrize("host", ["", "192.0.2.1", "no such name", "a\0b", "\udc80", "x" * 300])
 def test_an_address_of_another_machine_is_refused(login: Login, host: str) -> None:
     with pytest.raises(UserError, match="is no address of this machine"):
-        check_monitors(TrainSettings(display_host=host), trusted=True)
+        check_monitors(TrainSettings(display_host=host))
 
 
 @pytest.mark.parametrize("off", [{"display_id": 0}, {"monitor": "none"}])
 def test_without_the_page_its_address_does_not_matter(off: dict[str, Any]) -> None:
-    check_monitors(TrainSettings(display_host="0.0.0.0", **off), trusted=True)
+    check_monitors(TrainSettings(display_host="0.0.0.0", **off))
 
 
 def test_only_addresses_that_never_leave_the_machine_are_loopback() -> None:

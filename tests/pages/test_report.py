@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from support.pages import browser
 
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.config.yaml_files import load_preset, to_yaml
 from cyclegan.monitor.files import Files
 from cyclegan.pages.report import charts as drawing

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.networks import GENERATORS
 from cyclegan.networks.layers import initialize
 
@@ -27,8 +27,8 @@ ENLARGING_ONLY = ("srcnn", "vgg7", "dcscn")
 def make(text: str, **defaults: int) -> nn.Module:
     """A generator as the commands make it, with its first weights."""
     torch.manual_seed(0)
-    term = expressions.parse_one(text, slot="generator")
-    network = expressions.build(term, GENERATORS, slot="generator", **defaults)
+    term = expressions.parse_one(text, option="generator")
+    network = parts.build(term, GENERATORS, **defaults)
     initialize(network)
     return network
 

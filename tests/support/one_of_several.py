@@ -7,7 +7,8 @@ import sys
 
 import torch
 
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.loading.sampler import Positions
 from cyclegan.hardware.distributed import World
 from cyclegan.losses.weighted import Clock

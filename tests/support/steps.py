@@ -2,7 +2,8 @@
 
 import torch
 
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.training.algorithm.model import build_model, check_sizes
 from cyclegan.training.step import Stepper
 

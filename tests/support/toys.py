@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from cyclegan.config.command_line import translate_settings
 from cyclegan.config.errors import one_line_errors
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.config.yaml_files import to_yaml
 from cyclegan.data.files.images import read_image
 from cyclegan.networks.generators.resnet import ResnetGenerator

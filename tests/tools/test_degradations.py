@@ -8,25 +8,23 @@ import pytest
 import torch
 from PIL import Image
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
+from cyclegan.networks.generators.bicubic import cropped, enlarged, reduced
 from cyclegan.tools.degrade.classical import (
     KINDS,
     Classical,
     compressed,
-    cropped,
     draw_quality,
-    enlarged,
     filtered,
     gaussian_kernel,
     gaussian_noise,
-    reduced,
 )
 from cyclegan.tools.degrade.folders import degrade_files, find_jobs, random_stream
 from cyclegan.tools.degrade.real_esrgan import SecondOrder, poisson_noise, sinc_kernel
 
 
 def build(kind: str, scale: int):
-    return expressions.build(expressions.Term(kind), KINDS, slot="kind", scale=scale)
+    return parts.build(expressions.Term(kind), KINDS, scale=scale)
 
 
 def made(folder: Path, output: Path, *, kind: str, seed: int = 0, threads: int = 1):

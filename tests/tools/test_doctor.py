@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.tools.doctor.findings import KINDS
 from cyclegan.tools.doctor.image_checks import look, measure
 from cyclegan.tools.doctor.inspection import (

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.training.algorithm.model import build_model
 from cyclegan.training.resources.custom_parts import rehearse
 from cyclegan.training.step import Stepper

@@ -8,7 +8,8 @@ import torch
 from support.running import TINY, train
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.hardware import devices
 from cyclegan.networks.execution import PLAIN, Running, Speed
 from cyclegan.training.algorithm.model import build_model

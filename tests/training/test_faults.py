@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files import reading
 from cyclegan.training.statistics.async_metrics import Guard, Reading
 from cyclegan.training.trainer import Trainer

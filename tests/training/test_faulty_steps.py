@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.networks.execution import PLAIN, Speed
 from cyclegan.runs.checkpoints import copied
 from cyclegan.training.algorithm.image_pool import ImagePool

@@ -10,7 +10,8 @@ from PIL import Image
 from support.toys import Brighter, on_cpu, picture
 from torch import Tensor, nn
 
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.loading.transforms import Preparation
 from cyclegan.networks.discriminators.batch_head import BatchHeadDiscriminator
 from cyclegan.networks.discriminators.multiscale import MultiscaleDiscriminator

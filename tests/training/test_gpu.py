@@ -8,7 +8,8 @@ from PIL import Image
 from support.running import TINY, newest_state, train, wait_for
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.losses.weighted import Clock
 from cyclegan.networks.execution import PLAIN, Speed
 from cyclegan.training.algorithm.model import build_model

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.runs.control_files import Wish
 from cyclegan.training.algorithm.lr_schedule import Schedule
 from cyclegan.training.intervals import Agenda, Due, asked

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.training.algorithm.lr_schedule import (
     SCHEDULES,
     Linear,

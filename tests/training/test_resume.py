@@ -4,7 +4,8 @@ import pytest
 from support.running import TINY, train
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.training.resume import changes
 
 BEGUN = {"dataroot": "data", "name": "run", "generator": "resnet(blocks=6)", "ngf": 32}

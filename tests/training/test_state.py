@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.networks.execution import PLAIN, Speed
 from cyclegan.runs.checkpoints import copied
 from cyclegan.training.algorithm.lr_schedule import Schedule

@@ -96,6 +96,18 @@ def test_an_interrupt_saves_and_says_how_to_go_on(dataroot, tmp_path, number):
     assert state(tmp_path)["progress"]["step"] > 0
 
 
+def test_a_dry_run_checks_everything_and_writes_nothing(tmp_path, dataroot):
+    done = train(tmp_path, f"--dataroot={dataroot}", *TINY, "--dry_run", "--steps=7")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "A: 5 images of 52x44 px" in done.stdout
+    assert "parameters: G_AB 0.01 M" in done.stdout
+    assert "would train 7 steps of 1 images into" in done.stdout
+    assert not (tmp_path / "runs").exists()
+    done = train(tmp_path, f"--dataroot={dataroot}", *TINY, "--dry_run", "--crop_size=30")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --crop_size 30 does not fit the generator")
+
+
 def test_a_new_run_of_the_same_name_moves_the_old_one_aside(dataroot, tmp_path):
     options = [f"--dataroot={dataroot}", "--name=run", "--steps=2", *TINY]
     assert train(tmp_path, *options).returncode == 0

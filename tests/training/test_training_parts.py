@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.training.algorithm.image_pool import ImagePool
 from cyclegan.training.algorithm.model import build_model, check_sizes
 from cyclegan.training.algorithm.optimizers import Averaged

@@ -5,7 +5,8 @@ import torch
 from support.running import TINY, train
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.training.algorithm.model import build_model
 from cyclegan.training.resources.trial_step import advice, largest, with_batch_size
 from cyclegan.training.step import Stepper

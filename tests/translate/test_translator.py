@@ -13,7 +13,8 @@ from support.toys import Brighter, levels, make_run, on_cpu, picture, save, smal
 from torch import Tensor, nn
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.config.yaml_files import to_yaml
 from cyclegan.networks.generators.bicubic import Bicubic
 from cyclegan.networks.generators.edsr import EDSRGenerator
@@ -202,7 +203,7 @@ def test_words_that_travel_with_weights_are_not_trusted(
 def test_a_run_is_loaded_in_either_direction_and_at_any_epoch(run: Path) -> None:
     checkpoints.save_weights(run, 7, {"G_AB": Brighter(9)})
     for options, by in (({}, 3), ({"direction": "BtoA"}, -5), ({"epoch": 7}, 9)):
-        translated = Translator.load(run, device="cpu", trusted=True, **options)(picture())
+        translated = Translator.load(run, device="cpu", trust_imports=True, **options)(picture())
         assert (levels(translated) - levels(picture()) == by).all()
 
 
@@ -212,7 +213,7 @@ def test_a_run_of_import_paths_needs_trust(run: Path) -> None:
 
 
 def test_weights_beside_their_settings_are_built_by_them(run: Path) -> None:
-    translator = Translator.load(run / "latest_net_G_B.pth", device="cpu", trusted=True)
+    translator = Translator.load(run / "latest_net_G_B.pth", device="cpu", trust_imports=True)
     assert (levels(translator(picture())) - levels(picture()) == -5).all()
 
 

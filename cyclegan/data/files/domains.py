@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.images import (
     SUFFIXES,
     UnreadableImage,

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.domains import Domain
 from cyclegan.data.files.sources import CACHE_FOLDER, home
 from cyclegan.data.loading.cache import (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cyclegan.config.options import Preprocess, TrainSettings
+from cyclegan.config.train_options import Preprocess, TrainSettings
 
 
 @dataclass(frozen=True)

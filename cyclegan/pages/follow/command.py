@@ -4,21 +4,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from pydantic import BaseModel, ConfigDict, Field
-from typing_extensions import TypeAliasType
 
 from cyclegan.config.command_line import parse
 from cyclegan.config.errors import UserError
 from cyclegan.config.options import check
 from cyclegan.config.value_types import UserPath
-
-# pydantic keeps a named type whole, so that tyro still finds in it that no --option comes first.
-Runs = TypeAliasType(
-    "Runs", Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[RUN ...]")]
-)
 
 
 class MonitorSettings(BaseModel):
@@ -28,7 +20,11 @@ class MonitorSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    runs: Runs = Field((), description="names of runs, or their folders; none: all runs")
+    runs: tuple[str, ...] = Field(
+        (),
+        description="names of runs, or their folders; none: all runs",
+        json_schema_extra={"positional": "RUN"},
+    )
     checkpoints_dir: UserPath = Field(Path("checkpoints"), description="where runs live")
     port: int = Field(8097, ge=1, le=65535, description="port of the page; a free one if taken")
     host: str = Field(

@@ -9,7 +9,7 @@ from typing import Any
 
 from cyclegan.config import yaml_files
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.runs.artifacts import Health, Histogram
 from cyclegan.runs.hard_example_files import Domain, Kept, read_domains
 from cyclegan.runs.record import (

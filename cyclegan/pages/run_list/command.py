@@ -22,13 +22,15 @@ class RunsSettings(BaseModel):
 
     checkpoints_dir: UserPath = Field(Path("checkpoints"), description="where runs live")
     json_only: bool = Field(
-        False, description="or --json: print one JSON list with more about each, and nothing else"
+        False,
+        description="print one JSON list with more about each, and nothing else",
+        json_schema_extra={"spelled": "json"},
     )
 
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status, 0; raises UserError where there is no such folder."""
-    settings = check(RunsSettings, parse(RunsSettings, _spelled(arguments)))
+    settings = check(RunsSettings, parse(RunsSettings, arguments))
     folder = settings.checkpoints_dir
     if not folder.is_dir() and folder != RunsSettings.model_fields["checkpoints_dir"].default:
         raise UserError(f"--checkpoints_dir {folder} is not a folder: check the path")
@@ -49,8 +51,3 @@ def main(arguments: Sequence[str]) -> int:
         width = None if console.is_terminal else 1000
         Console(highlight=False, width=width).print(table(runs))
     return 0
-
-
-def _spelled(arguments: Sequence[str]) -> list[str]:
-    # An option's name is a field's, and of pydantic's models `json` is a method.
-    return ["--json_only" if word == "--json" else word for word in arguments]

@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from typing_extensions import Self, TypeAliasType
+from typing_extensions import Self
 
-from cyclegan.config import expressions
+from cyclegan.config import expressions, parts
 from cyclegan.config.command_line import parse
 from cyclegan.config.options import check
 from cyclegan.config.value_types import UserPath
@@ -18,18 +17,17 @@ Range = tuple[float, float]
 # What each of a degradation's ranges may hold.
 LIMITS = {"blur": (0.0, 20.0), "noise": (0.0, 255.0), "jpeg": (1.0, 100.0)}
 
-# pydantic keeps a named type whole, so that tyro still finds in it that no --option comes first.
-HrFolder = TypeAliasType(
-    "HrFolder", Annotated[tyro.conf.Positional[UserPath | None], tyro.conf.arg(metavar="HR_FOLDER")]
-)
-
 
 class DegradeSettings(BaseModel):
     """Make trainA (small) and trainB (as they are) of photographs, for super-resolution."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    hr_folder: HrFolder = Field(None, description="photographs, searched recursively")
+    hr_folder: UserPath | None = Field(
+        None,
+        description="photographs, searched recursively",
+        json_schema_extra={"positional": "HR_FOLDER"},
+    )
     output: UserPath | None = Field(None, description="data folder to write trainA and trainB in")
     scale: Literal[2, 3, 4] = Field(2, description="how many times smaller the images of A are")
     part: Literal["train", "test"] = Field("train", description="test: write testA and testB")
@@ -89,10 +87,10 @@ def main(arguments: Sequence[str]) -> int:
     jobs = find_jobs(settings.hr_folder, *folders, unpaired=settings.unpaired, seed=settings.seed)
     if not settings.overwrite:
         refuse_filled(folders)
-    term = expressions.Term(settings.kind, options=settings.ranges())
+    term = expressions.Term(settings.kind, options=settings.ranges(), option="kind")
     results = degrade_files(
         jobs,
-        expressions.build(term, KINDS, slot="kind", scale=settings.scale),
+        parts.build(term, KINDS, scale=settings.scale),
         scale=settings.scale,
         seed=settings.seed,
         num_threads=min(4, os.cpu_count() or 1),

@@ -4,21 +4,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from typing_extensions import Self, TypeAliasType
+from typing_extensions import Self
 
 from cyclegan.config.command_line import parse
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings, check
+from cyclegan.config.options import check
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.config.value_types import UserPath
-
-# pydantic keeps a named type whole, so that tyro still finds in it that no --option comes first.
-DataRoot = TypeAliasType(
-    "DataRoot", Annotated[tyro.conf.Positional[UserPath | None], tyro.conf.arg(metavar="DATAROOT")]
-)
 
 
 class DoctorSettings(BaseModel):
@@ -30,8 +24,10 @@ class DoctorSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    dataroot: DataRoot = Field(
-        None, description="data folder: trainA trainB testA testB, or A B, searched recursively"
+    dataroot: UserPath | None = Field(
+        None,
+        description="data folder: trainA trainB testA testB, or A B, searched recursively",
+        json_schema_extra={"positional": "DATAROOT"},
     )
     dir_A: UserPath | None = Field(None, description="training images of A, in place of DATAROOT")
     dir_B: UserPath | None = Field(None, description="training images of B, in place of DATAROOT")
@@ -39,7 +35,9 @@ class DoctorSettings(BaseModel):
         Path("doctor.png"), description="where the contact sheet is written; none: nowhere"
     )
     json_only: bool = Field(
-        False, description="or --json: print one JSON object with all findings, and nothing else"
+        False,
+        description="print one JSON object with all findings, and nothing else",
+        json_schema_extra={"spelled": "json"},
     )
 
     @model_validator(mode="after")
@@ -61,7 +59,7 @@ class DoctorSettings(BaseModel):
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status: 1 where an error or a warning was found."""
-    settings = check(DoctorSettings, parse(DoctorSettings, _spelled(arguments)))
+    settings = check(DoctorSettings, parse(DoctorSettings, arguments))
     folders_of = {name: getattr(settings, name) for name in ("dataroot", "dir_A", "dir_B")}
     run = check(TrainSettings, folders_of)
     # Torch takes seconds to import: --help and a mistyped option answer before it.
@@ -117,8 +115,3 @@ def _refuse_among_images(sheet: Path | None, folders: Sequence[Path]) -> None:
             raise UserError(
                 f"--sheet {sheet} would lie among the images of {folder}: choose another place"
             )
-
-
-def _spelled(arguments: Sequence[str]) -> list[str]:
-    # An option's name is a field's, and of pydantic's models `json` is a method.
-    return ["--json_only" if word == "--json" else word for word in arguments]

@@ -12,7 +12,7 @@ from typing import NoReturn
 from PIL import Image
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.domains import Domain, domain_place, size_warning
 from cyclegan.data.files.images import SUFFIXES
 from cyclegan.data.files.reading import ImageFile, Member

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cyclegan.config import expressions
+from cyclegan.config import parts
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.expressions import Expression
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.losses import (
     ADVERSARIAL_LOSSES,
     CONTRASTIVE_LOSSES,
@@ -23,7 +24,7 @@ from cyclegan.networks.diffaugment import Augmented
 from cyclegan.training.algorithm.model import CycleGAN
 
 # In the order in which the generators' losses are added up.
-TABLES: dict[str, expressions.Table] = {
+TABLES: dict[str, parts.Table] = {
     "adversarial": ADVERSARIAL_LOSSES,
     "cycle": IMAGE_LOSSES,
     "content": IMAGE_LOSSES,
@@ -58,21 +59,17 @@ TRAINS: dict[str, set[str]] = {
 Judge = Callable[..., Any]
 
 
-def build_slots(
-    settings: TrainSettings, model: CycleGAN, *, trusted: bool = True
-) -> dict[str, Slot]:
+def build_slots(settings: TrainSettings, model: CycleGAN) -> dict[str, Slot]:
     """Every slot of either domain, by name; raises UserError where they make no training."""
     device = next((parameter.device for parameter in model.parameters()), None)
     slots: dict[str, Slot] = {}
     for kind, table in TABLES.items():
         for domain in "AB":
-            option = settings.slot_option(kind, domain)
+            terms = settings.slot(kind, domain)
             # Both domains share what was said once: the heads of a contrast belong to encoders,
             # which serve in either direction.
-            shared = slots.get(f"{kind}_A") if option == kind == "nce" else None
-            slots[f"{kind}_{domain}"] = shared or Slot(
-                settings.slot(kind, domain), table, slot=option, trusted=trusted, device=device
-            )
+            shared = slots.get(f"{kind}_A") if terms.option == kind == "nce" else None
+            slots[f"{kind}_{domain}"] = shared or Slot(terms, table, device=device)
     for domain in "AB":
         _check_game(slots[f"adversarial_{domain}"], slots[f"penalty_{domain}"])
     _check_sizes(settings, slots)
@@ -81,18 +78,17 @@ def build_slots(
     return slots
 
 
-def judges(
-    settings: TrainSettings, discriminators: Mapping[str, Judge], *, trusted: bool = True
-) -> dict[str, Judge]:
+def judges(diffaugment: Expression, discriminators: Mapping[str, Judge]) -> dict[str, Judge]:
     """The discriminators as the losses see them: with --diffaugment, what they look at is
     augmented, real and fake alike.
     """
-    slot = "diffaugment"
     augmentations = []
-    for term in expressions.parse(settings.diffaugment, slot=slot):
+    for term in diffaugment:
         if term.weight != 1:
-            raise UserError(f"--{slot}: {term.name} takes no weight: leave {term.weight:g}* out")
-        augmentations.append(expressions.build(term, DIFFAUGMENTS, slot=slot, trusted=trusted))
+            raise UserError(
+                f"--{term.option}: {term.name} takes no weight: leave {term.weight:g}* out"
+            )
+        augmentations.append(parts.build(term, DIFFAUGMENTS))
     if not augmentations:
         return dict(discriminators)
     if not discriminators:
@@ -105,18 +101,18 @@ def _check_game(adversarial: Slot, penalty: Slot) -> None:
     for part in adversarial.losses:
         if not (hasattr(part.loss, "generator") and hasattr(part.loss, "discriminator")):
             raise UserError(
-                f"--{adversarial.slot} {part.label} is no game: it has no "
+                f"--{adversarial.option} {part.label} is no game: it has no "
                 "generator(D, fake, real) and discriminator(D, fake, real)"
             )
         if getattr(part.loss, "needs_penalty", False) and not penalty:
             raise UserError(
-                f"--{adversarial.slot} {part.label} diverges without a penalty: add "
+                f"--{adversarial.option} {part.label} diverges without a penalty: add "
                 '--penalty "10*gradient_penalty"'
             )
     if penalty and not adversarial:
         raise UserError(
-            f"--{penalty.slot} has no discriminator to hold, as --{adversarial.slot} is none: "
-            f"give --{penalty.slot} none"
+            f"--{penalty.option} has no discriminator to hold, as --{adversarial.option} is none: "
+            f"give --{penalty.option} none"
         )
 
 
@@ -127,8 +123,8 @@ def _check_sizes(settings: TrainSettings, slots: dict[str, Slot]) -> None:
         if slot and name.startswith(("identity", "nce")):
             instead = " (--pseudo_pair_B takes its place)" if name[0] == "i" else ""
             raise UserError(
-                f"--{slot.slot} compares images of one size, which --scale {settings.scale} does "
-                f"not make: give --{slot.slot} none{instead}"
+                f"--{slot.option} compares images of one size, which --scale {settings.scale} does "
+                f"not make: give --{slot.option} none{instead}"
             )
 
 
@@ -140,7 +136,7 @@ def _check_learning(generators: nn.ModuleDict, slots: dict[str, Slot]) -> None:
         if slot and TRAINS[name] and not TRAINS[name] & learners:
             fixed = "".join(TRAINS[name])
             raise UserError(
-                f"--{slot.slot} has nothing to train, as {fixed} is fixed: give --{name} none"
+                f"--{slot.option} has nothing to train, as {fixed} is fixed: give --{name} none"
             )
     trained = {generator for name, slot in slots.items() if slot for generator in TRAINS[name]}
     for name in sorted(learners - trained):
@@ -159,7 +155,7 @@ def _prepare_contrast(model: CycleGAN, slots: dict[str, Slot]) -> None:
                 try:
                     part.loss.prepare(model.generators, domain)
                 except ValueError as error:
-                    raise UserError(f"--{slot.slot}: {error}") from None
+                    raise UserError(f"--{slot.option}: {error}") from None
 
 
 def heads(slots: Mapping[str, Slot]) -> nn.ModuleDict:

@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cyclegan.config import expressions
+from cyclegan.config import parts
 from cyclegan.config.checks import check_count, check_number
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.losses.weighted import Clock
 
 SCHEDULES = {
@@ -117,7 +117,7 @@ class Constant:
 class Schedule:
     """How long a run is, and what its learning rates are multiplied by at each step."""
 
-    def __init__(self, settings: TrainSettings, *, epoch_length: int, trusted: bool = True) -> None:
+    def __init__(self, settings: TrainSettings, *, epoch_length: int) -> None:
         self.settings = settings
         self.epoch_length = epoch_length
         self.steps_per_epoch = -(-epoch_length // settings.images_per_step)
@@ -128,8 +128,8 @@ class Schedule:
                 f"--warmup_steps {settings.warmup_steps} is as long as the run of "
                 f"{self.total_steps} steps: lower it"
             )
-        term = expressions.parse_one(settings.schedule, slot="schedule")
-        self.curve: Any = expressions.build(term, SCHEDULES, slot="schedule", trusted=trusted)
+        term = settings.schedule
+        self.curve: Any = parts.build(term, SCHEDULES)
         if not hasattr(self.curve, "factor"):
             raise UserError(f"--schedule: {term.name} is no schedule: it has no factor(moment)")
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from cyclegan.config import expressions
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.networks.execution import PLAIN, Running, Speed
 from cyclegan.networks.factory import GENERATOR_NAMES, build_discriminator, build_generator
 from cyclegan.networks.layers import Block, initialize
@@ -116,15 +115,15 @@ class CycleGAN(nn.Module):
             left = [name for name in left if name not in names]
 
 
-def build_model(settings: TrainSettings, *, trusted: bool = True) -> CycleGAN:
+def build_model(settings: TrainSettings) -> CycleGAN:
     """The networks that the settings name, freshly initialized from torch's global generator."""
     generators = {
-        name: build_generator(settings, name, trusted=trusted) for name in GENERATOR_NAMES
+        name: build_generator(**settings.generator_options(name)) for name in GENERATOR_NAMES
     }
     discriminators = {
-        f"D_{domain}": build_discriminator(settings, trusted=trusted)
+        f"D_{domain}": build_discriminator(settings.discriminator, channels=settings.ndf)
         for domain in "AB"
-        if expressions.parse(settings.slot("adversarial", domain), slot="adversarial")
+        if settings.slot("adversarial", domain)
     }
     for network in (*generators.values(), *discriminators.values()):
         initialize(network, init_type=settings.init_type, gain=settings.init_gain)

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterable
 
 from torch import Tensor
 
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.losses.weighted import START, Clock
 from cyclegan.training.algorithm.loss_slots import (
     PAIRS,
@@ -21,13 +21,13 @@ Losses = dict[str, Tensor]
 class Objective:
     """The losses of every slot, of the images of a step."""
 
-    def __init__(self, model: CycleGAN, settings: TrainSettings, *, trusted: bool = True) -> None:
-        self.slots = build_slots(settings, model, trusted=trusted)
+    def __init__(self, model: CycleGAN, settings: TrainSettings) -> None:
+        self.slots = build_slots(settings, model)
         self.model = model
         networks = {name: model.running[name] for name in model.discriminators}
-        self.judges = judges(settings, networks, trusted=trusted)
+        self.judges = judges(settings.diffaugment, networks)
         # Penalties differentiate twice, which neither half precision nor compiled code is for.
-        self.plain_judges = judges(settings, dict(model.discriminators.items()), trusted=trusted)
+        self.plain_judges = judges(settings.diffaugment, dict(model.discriminators.items()))
         self.heads = heads(self.slots)
 
     @property

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config import expressions
+from cyclegan.config import parts
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.expressions import Term
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.networks.execution import PLAIN, Speed
 
 OPTIMIZERS = {
@@ -33,14 +34,12 @@ def build_optimizer(
     *,
     of: str,
     speed: Speed = PLAIN,
-    trusted: bool = True,
 ) -> torch.optim.Optimizer:
     """The optimizer of the generators ("G") or the discriminators ("D"); its group remembers its
     first rate, which the schedule multiplies.
     """
-    own = settings.optimizer_D if of == "D" else None
-    slot = "optimizer" if own is None else "optimizer_D"
-    term = expressions.parse_one(own or settings.optimizer, slot=slot)
+    term = settings.optimizer_D if of == "D" and settings.optimizer_D else settings.optimizer
+    slot = term.option
     rate = settings.lr if of == "G" or settings.lr_D is None else settings.lr_D
     for option in ("lr", "params"):
         if option in term.options:
@@ -48,11 +47,9 @@ def build_optimizer(
     # A group without parameters is allowed, a list without groups is not: a fixed network learns
     # nothing, and need not be a special case.
     groups: list[dict[str, Any]] = [{"params": list(parameters), "first_lr": rate}]
-    optimizer = expressions.build(
+    optimizer = parts.build(
         term,
         OPTIMIZERS,
-        slot=slot,
-        trusted=trusted,
         params=groups,
         betas=(settings.beta1, 0.999),
         **_kernels(term, rate, groups[0]["params"], speed),
@@ -132,11 +129,11 @@ def _update_if_finite(optimizer: torch.optim.Optimizer, length: Tensor) -> None:
 def can_be_recorded(settings: TrainSettings) -> bool:
     """Whether the updates of both optimizers may be part of a CUDA graph."""
     chosen = (settings.optimizer, settings.optimizer_D or settings.optimizer)
-    return all(expressions.parse_one(each, slot="optimizer").name in CAPTURABLE for each in chosen)
+    return all(term.name in CAPTURABLE for term in chosen)
 
 
 def _kernels(
-    term: expressions.Term, rate: float, parameters: list[nn.Parameter], speed: Speed
+    term: Term, rate: float, parameters: list[nn.Parameter], speed: Speed
 ) -> dict[str, Any]:
     """Options of an optimizer that say how, not what, it computes."""
     options: dict[str, Any] = {"lr": rate}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.config.errors import UserError, explain
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.losses.weighted import Slot, WeightedLoss, is_ours
 from cyclegan.networks.diffaugment import Augmented
 from cyclegan.training.algorithm.loss_slots import PAIRS, equally_large
@@ -93,7 +93,7 @@ def _rehearse(slot: Slot, part: WeightedLoss, method: str, arguments: Arguments)
             except Exception as error:
                 problem = f"has no gradient to go by: {explain(error)}"
         if problem:
-            raise UserError(f"--{slot.slot}: {part.label} {problem}")
+            raise UserError(f"--{slot.option}: {part.label} {problem}")
 
 
 def _networks(stepper: Stepper, settings: TrainSettings, images: _Images) -> None:
@@ -101,10 +101,10 @@ def _networks(stepper: Stepper, settings: TrainSettings, images: _Images) -> Non
         if not is_ours(network):
             there, back = name[2], name[3]
             side = images.sides[back]
-            made = _try(network, images.real(there), option=settings.generator_option(name))
+            made = _try(network, images.real(there), option=settings.generator_of(name).option)
             if not isinstance(made, Tensor) or made.shape != (images.count, 3, side, side):
                 raise UserError(
-                    f"--{settings.generator_option(name)}: {type(network).__name__} makes no "
+                    f"--{settings.generator_of(name).option}: {type(network).__name__} makes no "
                     f"images of {side}x{side} px of crops of {images.sides[there]} px"
                 )
     for name, judge in stepper.objective.judges.items():

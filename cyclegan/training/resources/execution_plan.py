@@ -6,9 +6,8 @@ from typing import Literal
 
 import torch
 
-from cyclegan.config import expressions
 from cyclegan.config.errors import UserError, short
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.hardware import allocator, devices
 from cyclegan.hardware.deterministic import compute_deterministically
 from cyclegan.networks.execution import HALVES, Running, Speed
@@ -132,9 +131,8 @@ def _is_always_alike(settings: TrainSettings) -> bool:
     Parts of the user's own may go by anything; a queue of features grows as it fills; a decaying
     weight is another number every time.
     """
-    texts = [settings.slot(kind, domain) for kind in TABLES for domain in "AB"]
-    texts += [settings.generator_of(name) for name in GENERATOR_NAMES]
-    texts += [settings.discriminator, settings.diffaugment]
-    terms = [term for text in texts for term in expressions.parse(text, slot="speed")]
+    terms = [term for kind in TABLES for domain in "AB" for term in settings.slot(kind, domain)]
+    terms += [settings.generator_of(name) for name in GENERATOR_NAMES]
+    terms += [settings.discriminator, *settings.diffaugment]
     changes = any("." in t.name or t.name == "batch_head" or "decay_to" in t.options for t in terms)
     return not changes and _has_one_size(settings) and can_be_recorded(settings)

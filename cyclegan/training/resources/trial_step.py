@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.domains import Domain
 from cyclegan.data.loading.transforms import Preparation
 from cyclegan.hardware.distributed import ALONE, World
@@ -46,7 +46,6 @@ def with_batch_size(
     sizes: Sizes,
     *,
     most: int,
-    trusted: bool = True,
     world: World = ALONE,
 ) -> TrainSettings:
     """The settings with a number for their batch size, at most `most`. Raises UserError where auto
@@ -58,7 +57,7 @@ def with_batch_size(
         raise UserError(
             f"--batch_size auto goes by a GPU's memory, which {device} has not: give a number"
         )
-    fits = _on(device, trusted=trusted, recorded=_is_recorded(settings, device))
+    fits = _on(device, recorded=_is_recorded(settings, device))
     found = largest(
         lambda size: fits(settings.model_copy(update={"batch_size": size}), sizes),
         most=max(1, most // world.size),
@@ -75,7 +74,6 @@ def check_memory(
     device: torch.device,
     sizes: Sizes,
     *,
-    trusted: bool = True,
     world: World = ALONE,
 ) -> None:
     """Tries a step on images of the largest size; raises UserError with what would fit."""
@@ -84,7 +82,7 @@ def check_memory(
     own = settings.model_copy(
         update={"batch_size": world.each(settings.images_per_step // settings.accumulate)}
     )
-    fits = _on(device, trusted=trusted, recorded=_is_recorded(settings, device))
+    fits = _on(device, recorded=_is_recorded(settings, device))
     if not fits(own, sizes):
         raise UserError(_too_little(own, sizes, fits, "a step does not fit"))
 
@@ -150,30 +148,29 @@ def _is_recorded(settings: TrainSettings, device: torch.device) -> bool:
     return plan(settings, device, total_steps=10**9).graph
 
 
-def _on(device: torch.device, *, trusted: bool, recorded: bool) -> Fits:
+def _on(device: torch.device, *, recorded: bool) -> Fits:
     """Whether steps fit into the part of the memory that they may have."""
     share = SHARE_WHERE_RECORDED if recorded else SHARE_OF_MEMORY
 
     def fits(settings: TrainSettings, sizes: Sizes) -> bool:
         torch.cuda.set_per_process_memory_fraction(share, device)
         try:
-            return _two_steps(settings, sizes, device, trusted)
+            return _two_steps(settings, sizes, device)
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0, device)
 
     return fits
 
 
-def _two_steps(settings: TrainSettings, sizes: Sizes, device: torch.device, trusted: bool) -> bool:
+def _two_steps(settings: TrainSettings, sizes: Sizes, device: torch.device) -> bool:
     """On random images: with the second, optimizers have all their memory."""
     speed = replace(plan(settings, device, total_steps=1), compile="off", graph=False)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
             stepper = Stepper(
-                build_model(settings, trusted=trusted).to(device),
+                build_model(settings).to(device),
                 settings,
                 speed=speed,
-                trusted=trusted,
             )
             for _ in range(2):
                 real_A, real_B = (_random(settings, sizes[domain], device) for domain in "AB")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from cyclegan.config.options import TrainSettings
+from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.domains import domain_files, domain_place
 from cyclegan.data.files.images import UnreadableImage, read_image, to_tensor
 from cyclegan.data.files.reading import ImageFile
