@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from cyclegan.config.logs import log_to
+
 # A terminal's worth: what a user typed or pasted is not to hide what is said of it.
 LONGEST_MESSAGE = 1000
 
@@ -27,6 +29,7 @@ def one_line_errors() -> Iterator[None]:
         # A file's name may hold bytes that the terminal's encoding has no letters for.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    log_to(_print)
     try:
         yield
     except UserError as error:
@@ -59,6 +62,11 @@ def explain(error: BaseException) -> str:
 
 def short(text: str, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _end(message: str) -> NoReturn:

@@ -49,7 +49,8 @@ def dry_run(run: Run) -> Iterator[str]:
     yield from introduction(run)
     networks = run.state.stepper.model.networks()
     counts = {n: sum(p.numel() for p in network.parameters()) for n, network in networks.items()}
-    yield f"parameters: {', '.join(f'{name} {count / 1e6:.2f} M' for name, count in counts.items())}"
+    sizes = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items())
+    yield f"parameters: {sizes}"
     steps = f"{run.state.schedule.total_steps} steps of {run.settings.images_per_step} images"
     yield f"would train {steps} into {run.settings.run_dir}; nothing was written"
 

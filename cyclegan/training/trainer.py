@@ -1,5 +1,6 @@
 """The run: from settings to a trained, saved and measured pair of generators."""
 
+import logging
 import sys
 import time
 from collections.abc import Generator, Iterable
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from cyclegan.config.errors import UserError, explain
+from cyclegan.config.logs import log_to
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.config.value_types import seconds
 from cyclegan.data.loading.decoded import decode_once
@@ -35,6 +37,8 @@ from cyclegan.training.reporter import Outputs
 from cyclegan.training.statistics.meter import broken_networks, is_sound
 from cyclegan.training.stop import StopRequest, TimeLimit
 
+logger = logging.getLogger(__name__)
+
 # What is left of the learning rate each time that a run goes back, and how often it does.
 SLOWER = 0.5
 MOST_TIMES_BACK = 3
@@ -47,6 +51,7 @@ class Trainer:
         self.limit = TimeLimit(seconds(settings.time_limit) if settings.time_limit else None)
         # What is said before there is a console.
         self.said: list[str] = []
+        log_to(self.said.append)
         self.console: Console | None = None
         self.run = run = set_up(settings, say=self._say)
         self.settings, self.world, self.state = run.settings, run.world, run.state
@@ -73,6 +78,7 @@ class Trainer:
             quiet=self.settings.quiet,
             silent=not self.world.leads,
         )
+        log_to(console.say)
         self.saves = Saves(self.settings, step=self.state.progress.step, say=self._say)
         self.controls.clear()
         self._introduce(folder)
@@ -252,10 +258,9 @@ class Trainer:
             self.folder.end(state, step=self.state.progress.step, why=why)
 
     def _say(self, line: str) -> None:
-        if self.console is None:
-            self.said.append(line)
-        elif self.world.leads:
-            self.console.say(line)
+        """For those that do not log yet."""
+        level = logging.WARNING if line.startswith("warning: ") else logging.INFO
+        logger.log(level, "%s", line.removeprefix("warning: "))
 
     def _remark(self, line: str) -> None:
         """What --quiet leaves out, but for warnings."""
