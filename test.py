@@ -9,9 +9,9 @@ from cyclegan.config.errors import one_line_errors
 def main() -> int:
     settings = translate_settings(sys.argv[1:])
     # Torch takes seconds to import: --help and a mistyped option answer before it.
-    from cyclegan.translate.command import Translation
+    from cyclegan.translate.command import TranslateCommand
 
-    return Translation(settings).run()
+    return TranslateCommand(settings).run()
 
 
 if __name__ == "__main__":

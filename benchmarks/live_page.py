@@ -26,6 +26,7 @@ import websocket
 from common import report
 from PIL import Image, ImageDraw
 
+from cyclegan.config.logs import log_to
 from cyclegan.pages.visdom import monitor as live
 from cyclegan.pages.visdom.monitor import VisdomMonitor
 from cyclegan.pages.visdom.server.process import Sender
@@ -72,12 +73,12 @@ def main() -> None:
 
 def _measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     said: list[str] = []
+    log_to(said.append)
     sheet = _sheet()
     own_before = _megabytes("self")
     monitor = VisdomMonitor(
         env="day",
         env_dir=folder / "visdom",
-        say=said.append,
         port=0,
         run_dir=folder,
         control=lambda name: None,

@@ -22,12 +22,12 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.table import Table
 
-from cyclegan.data.files.domains import find_images
-from cyclegan.data.files.images import from_levels_here
+from cyclegan.data.files.images import from_uint8_numpy
+from cyclegan.data.files.sources import find_images
 from cyclegan.data.loading.cache import cache_path, decode_all, write_cache
-from cyclegan.data.loading.dataset import Decoded, UnpairedImages
+from cyclegan.data.loading.dataset import DecodedImages, UnpairedImages
 from cyclegan.data.loading.loader import collate
-from cyclegan.data.loading.transforms import Preparation
+from cyclegan.data.loading.transforms import ImageTransform
 
 CPU = torch.device("cpu")
 BATCH = 4
@@ -43,9 +43,9 @@ def main() -> int:
         if not files:
             sys.exit(f"--dataroot {folder} holds no images: name another folder")
         load_size = round(options.size * 286 / 256)
-        prepare = Preparation("resize_and_crop", load_size, options.size, True)
-        in_memory = list(decode_all(files, prepare))
-        path = cache_path(Path(scratch) / "cache", folder, files, prepare)
+        transform = ImageTransform("resize_and_crop", load_size, options.size, True)
+        in_memory = list(decode_all(files, transform))
+        path = cache_path(Path(scratch) / "cache", folder, files, transform)
         on_disk = write_cache(path, in_memory)
 
         few, many = options.samples, 20 * options.samples
@@ -59,11 +59,11 @@ def main() -> int:
         }
         tasks: dict[str, Callable[[], object]] = {
             "plain": lambda: plain(files, load_size, options.size, few),
-            "from files": lambda: ours(files, prepare, None, few, floats=True),
-            "from memory": lambda: ours(files, prepare, in_memory, many),
-            "from memory, as floats": lambda: ours(files, prepare, in_memory, many, floats=True),
-            "from a file": lambda: ours(files, prepare, on_disk, many),
-            "from a file, as floats": lambda: ours(files, prepare, on_disk, many, floats=True),
+            "from files": lambda: ours(files, transform, None, few, floats=True),
+            "from memory": lambda: ours(files, transform, in_memory, many),
+            "from memory, as floats": lambda: ours(files, transform, in_memory, many, floats=True),
+            "from a file": lambda: ours(files, transform, on_disk, many),
+            "from a file, as floats": lambda: ours(files, transform, on_disk, many, floats=True),
         }
         seconds = interleave(tasks, rounds=options.rounds, device=CPU)
     # Seconds an image, as the tasks make different numbers of them.
@@ -100,20 +100,20 @@ def plain(files: list[Path], load_size: int, size: int, count: int) -> None:
 
 def ours(
     files: list[Path],
-    prepare: Preparation,
-    decoded: Decoded | None,
+    transform: ImageTransform,
+    decoded: DecodedImages | None,
     count: int,
     *,
     floats: bool = False,
 ) -> None:
     """As the loader's thread does; samples are pairs, so `count` images are half as many."""
     both = None if decoded is None else (decoded, decoded)
-    images = UnpairedImages(files, files, (prepare, prepare), seed=0, decoded=both)
+    dataset = UnpairedImages((files, files), (transform, transform), seed=0, decoded=both)
     for start in range(0, count // 2, BATCH):
-        batch = collate([images[i] for i in range(start, min(start + BATCH, count // 2))])
+        batch = collate([dataset[i] for i in range(start, min(start + BATCH, count // 2))])
         if floats:
-            from_levels_here(batch.levels_A, batch.mirrored_A)
-            from_levels_here(batch.levels_B, batch.mirrored_B)
+            for images in (batch.A, batch.B):
+                from_uint8_numpy(images.pixels, images.flipped)
 
 
 def photographs(folder: Path, count: int) -> Path:

@@ -1,7 +1,7 @@
-"""The classic training step, written plainly: the yardstick of benchmarks/step.py.
+"""The classic training step, written plainly: the baseline of benchmarks/step.py.
 
-Eager float32, separate passes, a norm by torch's instance norm, one Adam kernel after another for
-every tensor, and a history of translated images whose dice are thrown on the host.
+Eager float32, separate passes, torch's instance norm, Adam with one kernel after another for every
+tensor, and an image pool that draws random numbers on the host.
 """
 
 import random
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Block(nn.Module):
+class Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv_block = nn.Sequential(
@@ -38,7 +38,7 @@ class Generator(nn.Module):
             layers += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)]
             layers += [nn.InstanceNorm2d(2 * width), nn.ReLU(True)]
             width *= 2
-        layers += [Block(width) for _ in range(blocks)]
+        layers += [Residual(width) for _ in range(blocks)]
         for _ in range(2):
             half = width // 2
             layers += [nn.ConvTranspose2d(width, half, 3, stride=2, padding=1, output_padding=1)]
@@ -90,11 +90,11 @@ class Pool:
 
 
 class PlainStep:
-    """Both networks of either kind, and the step on them."""
+    """Both generators, both discriminators, and their training step."""
 
-    def __init__(self, *, pool_size: int = 50, lr: float = 2e-4) -> None:
-        self.G_AB, self.G_BA = Generator(), Generator()
-        self.D_A, self.D_B = Discriminator(), Discriminator()
+    def __init__(self, *, width: int = 64, pool_size: int = 50, lr: float = 2e-4) -> None:
+        self.G_AB, self.G_BA = Generator(width), Generator(width)
+        self.D_A, self.D_B = Discriminator(width), Discriminator(width)
         self.pool_A, self.pool_B = Pool(pool_size), Pool(pool_size)
         self.mse, self.l1 = nn.MSELoss(), nn.L1Loss()
         self.lr = lr
@@ -103,7 +103,7 @@ class PlainStep:
         return {"G_AB": self.G_AB, "G_BA": self.G_BA, "D_A": self.D_A, "D_B": self.D_B}
 
     def prepare(self) -> None:
-        """Optimizers, once the weights are where they are to stay."""
+        """Makes the optimizers, after the weights have been moved to their device."""
         self.adam_G = self._adam(self.G_AB, self.G_BA)
         self.adam_D = self._adam(self.D_A, self.D_B)
 
@@ -113,41 +113,40 @@ class PlainStep:
         fake_A = self.G_BA(real_B)
         rec_B = self.G_AB(fake_A)
 
-        self._learn(self.D_A, self.D_B, False)
+        self._train_discriminators(False)
         self.adam_G.zero_grad()
         losses = {
             "identity_B": self.l1(self.G_AB(real_B), real_B) * 5,
             "identity_A": self.l1(self.G_BA(real_A), real_A) * 5,
-            "adversarial_B": self._against(self.D_B(fake_B), 1.0),
-            "adversarial_A": self._against(self.D_A(fake_A), 1.0),
+            "adversarial_B": self._gan_loss(self.D_B(fake_B), 1.0),
+            "adversarial_A": self._gan_loss(self.D_A(fake_A), 1.0),
             "cycle_A": self.l1(rec_A, real_A) * 10,
             "cycle_B": self.l1(rec_B, real_B) * 10,
         }
         sum(losses.values()).backward()
         self.adam_G.step()
 
-        self._learn(self.D_A, self.D_B, True)
+        self._train_discriminators(True)
         self.adam_D.zero_grad()
-        losses["D_A"] = self._judge(self.D_A, real_A, self.pool_A.query(fake_A))
-        losses["D_B"] = self._judge(self.D_B, real_B, self.pool_B.query(fake_B))
+        losses["D_A"] = self._update(self.D_A, real_A, self.pool_A.query(fake_A))
+        losses["D_B"] = self._update(self.D_B, real_B, self.pool_B.query(fake_B))
         self.adam_D.step()
         return losses
 
-    def _judge(self, network: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        loss_real = self._against(network(real), 1.0)
-        loss_fake = self._against(network(fake), 0.0)
+    def _update(self, network: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        loss_real = self._gan_loss(network(real), 1.0)
+        loss_fake = self._gan_loss(network(fake), 0.0)
         loss = (loss_real + loss_fake) * 0.5
         loss.backward()
         return loss
 
-    def _against(self, logits: Tensor, label: float) -> Tensor:
+    def _gan_loss(self, logits: Tensor, label: float) -> Tensor:
         return self.mse(logits, torch.full((), label).to(logits).expand_as(logits))
 
     def _adam(self, *networks: nn.Module) -> torch.optim.Adam:
         parameters = [p for network in networks for p in network.parameters()]
         return torch.optim.Adam(parameters, lr=self.lr, betas=(0.5, 0.999), foreach=False)
 
-    def _learn(self, *args) -> None:
-        *networks, learn = args
-        for network in networks:
-            network.requires_grad_(learn)
+    def _train_discriminators(self, train: bool) -> None:
+        for network in (self.D_A, self.D_B):
+            network.requires_grad_(train)

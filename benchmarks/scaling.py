@@ -30,17 +30,18 @@ from scaling_plot import draw
 
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.data.files.domains import check_domains, find_images, size_warning
-from cyclegan.data.loading.cache import cache_path
+from cyclegan.data.files.domains import check_domains, size_warning
+from cyclegan.data.files.sources import DataSources, find_images
+from cyclegan.data.loading.cache import cache_path, with_cache
 from cyclegan.data.loading.dataset import UnpairedImages
-from cyclegan.data.loading.decoded import decode_once
-from cyclegan.data.loading.loader import stream
-from cyclegan.data.loading.sampler import Positions
-from cyclegan.data.loading.transforms import Preparation
+from cyclegan.data.loading.loader import load_batches
+from cyclegan.data.loading.sampler import StepBatchSampler
+from cyclegan.data.loading.transforms import ImageTransform
 from cyclegan.hardware.devices import resolve_device
-from cyclegan.training.algorithm.model import build_model
-from cyclegan.training.resources.execution_plan import plan, prepare_torch
-from cyclegan.training.step import Stepper
+from cyclegan.hardware.distributed import SINGLE_PROCESS
+from cyclegan.training.build.build_plan import build_plan
+from cyclegan.training.build.build_step import build_model, build_step
+from cyclegan.training.resources.execution_plan import configure_torch
 
 CPU = torch.device("cpu")
 # Of the budget; the processes take what is left, some seconds.
@@ -113,12 +114,12 @@ def against_pixels(
 def training_step(size: int, batch: int, device: torch.device) -> Callable[[], object]:
     # Compiling anew for each shape would be most of what is measured.
     settings = _settings(crop_size=size, load_size=size, batch_size=batch, compile="off")
-    speed = plan(settings, device, total_steps=1)
-    prepare_torch(settings, speed)
+    plan = build_plan(settings, device, total_steps=1, group=SINGLE_PROCESS)
+    configure_torch(plan, deterministic=False, fixed_size=True)
     torch.manual_seed(0)
-    stepper = Stepper(build_model(settings).to(device), settings, speed=speed)
+    step = build_step(build_model(settings).to(device), settings, plan=plan)
     real_A, real_B = (torch.rand(batch, 3, size, size, device=device) * 2 - 1 for _ in "AB")
-    return lambda: stepper.step(real_A, real_B)
+    return lambda: step(real_A, real_B)
 
 
 def against_files(
@@ -173,20 +174,20 @@ def open_data_set(root: Path, count: int) -> Row:
         laps[name], since = round(now - since, 3), now
 
     settings = _settings(dataroot=str(root), crop_size=128, load_size=143, cache="off")
-    domains = check_domains(settings)
+    domains = check_domains(DataSources(**settings.data_options))
     size_warning(*domains)
     lap("check_s")
-    prepare = Preparation.of(settings, "A"), Preparation.of(settings, "B")
-    for domain, way in zip(domains, prepare, strict=True):
-        cache_path(root, domain.folder, domain.files, way)
+    transform_A, transform_B = (ImageTransform(**settings.transform_options(d)) for d in "AB")
+    transforms = transform_A, transform_B
+    for domain, transform in zip(domains, transforms, strict=True):
+        cache_path(root, domain.source, domain.files, transform)
     lap("cache_key_s")
-    # Those who say something say it to nobody: `str`.
-    decode_once(domains, prepare, settings, say=str)
+    files = domains[0].files, domains[1].files
+    dataset = with_cache(UnpairedImages(files, transforms, seed=0), domains, cache="off")
     lap("cache_off_s")
-    images = UnpairedImages(domains[0].files, domains[1].files, prepare, seed=0)
     num = settings.num_threads
-    steps = Positions(images.epoch_length, images_per_step=BATCH)
-    batches = stream(images, steps, num_threads=num, device=CPU)
+    steps = StepBatchSampler(dataset.epoch_length, images_per_step=BATCH)
+    batches = load_batches(dataset, steps, num_workers=num, device=CPU)
     next(batches)
     lap("first_batch_s")
     _take(batches, 2 * num)
@@ -196,10 +197,9 @@ def open_data_set(root: Path, count: int) -> Row:
     batches.close()
     peak_mb = _memory("VmHWM")
     if count <= MOST_DECODED:
-        on_disk = settings.model_copy(update={"cache": "disk", "cache_dir": root / "cache"})
         for name in ("cache_written_s", "cache_found_s"):
             lap("between")
-            decode_once(domains, prepare, on_disk, say=str)
+            with_cache(dataset, domains, cache="disk", cache_dir=root / "cache")
             lap(name)
     row: Row = {name: seconds for name, seconds in laps.items() if name.endswith("_s")}
     rate = round(50 / laps["fifty"], 1)
@@ -208,13 +208,13 @@ def open_data_set(root: Path, count: int) -> Row:
 
 def against_processes(options: argparse.Namespace, sources: Sequence[Path]) -> list[Row]:
     """Images of both domains a second, at 256 px, with no step to compute beside."""
-    prepare = Preparation("resize_and_crop", 286, 256, True)
-    images = UnpairedImages(sources, sources, (prepare, prepare), seed=0)
-    steps = Positions(images.epoch_length, images_per_step=BATCH)
+    transform = ImageTransform("resize_and_crop", 286, 256, True)
+    dataset = UnpairedImages((sources, sources), (transform, transform), seed=0)
+    steps = StepBatchSampler(dataset.epoch_length, images_per_step=BATCH)
     best = dict.fromkeys(options.processes, float("inf"))
     for _ in range(options.rounds):
         for num in best:
-            batches = stream(images, steps, num_threads=num, device=CPU)
+            batches = load_batches(dataset, steps, num_workers=num, device=CPU)
             _take(batches, 1 + 2 * num)
             began = time.perf_counter()
             _take(batches, options.batches_timed)

@@ -22,10 +22,11 @@ from rich.table import Table
 from torchvision import transforms
 
 from cyclegan.config.options import TranslateSettings, check
+from cyclegan.hardware.devices import resolve_device
 from cyclegan.networks.generators.resnet import ResnetGenerator
 from cyclegan.networks.layers import initialize
 from cyclegan.runs import checkpoints
-from cyclegan.translate.batching import Plan
+from cyclegan.translate.batching import BatchPlanner
 from cyclegan.translate.image_folders import find_jobs, translate_files
 from cyclegan.translate.translator import Translator
 
@@ -66,10 +67,11 @@ class PlainTranslation:
 class OurTranslation:
     """What test.py does once its options are read and the weights are loaded."""
 
-    def __init__(self, weights: Path, source: Path, output: Path, plan: Plan) -> None:
-        self.source, self.output, self.plan = source, output, plan
-        self.translator = Translator.load(weights, device=plan.settings.device, speed=plan.speed)
-        self.at_once: dict[tuple[int, int], int] = {}
+    def __init__(self, weights: Path, source: Path, output: Path, planner: BatchPlanner) -> None:
+        self.source, self.output, self.planner = source, output, planner
+        device = str(planner.device)
+        self.translator = Translator.load(weights, device=device, plan=planner.plan)
+        self.batch_sizes: dict[tuple[int, int], int] = {}
         self.seconds = {"compute": 0.0}
 
     def __call__(self) -> None:
@@ -78,15 +80,15 @@ class OurTranslation:
             self._translate,
             find_jobs(self.source, self.output),
             batch_size=self._batch_sizes,
-            num_threads=self.plan.settings.num_threads,
+            num_threads=TranslateSettings().num_threads,
         )
         problems = [result.problem for result in results if result.problem]
         assert not problems, problems
 
     def _batch_sizes(self, counts: dict[tuple[int, int], int]) -> dict[tuple[int, int], int]:
-        # Once: what was compiled in the first round serves the next ones.
-        self.at_once = self.at_once or self.plan.batch_sizes(self.translator, counts)
-        return self.at_once
+        # Only once, as the networks compiled in the first round serve the next ones.
+        self.batch_sizes = self.batch_sizes or self.planner.batch_sizes(self.translator, counts)
+        return self.batch_sizes
 
     def _translate(self, images: list[Image.Image]) -> list[Image.Image]:
         began = time.perf_counter()
@@ -97,22 +99,26 @@ class OurTranslation:
 
 def main() -> None:
     options = _options()
-    asked = {name: getattr(options, name) for name in ("device", "precision", "compile")}
-    if options.batch_size != "auto":
-        asked["batch_size"] = options.batch_size
-    plan = Plan(check(TranslateSettings, asked), say=print)
+    names = ("device", "precision", "compile", "batch_size")
+    settings = check(TranslateSettings, {name: getattr(options, name) for name in names})
+    planner = BatchPlanner(
+        resolve_device(settings.device),
+        precision=settings.precision,
+        compile=settings.compile,
+        batch_size=settings.batch_size,
+    )
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         weights = _make(here, size=options.size, images=options.images)
-        plain = PlainTranslation(weights, here / "in", here / "plain", plan.device)
-        plan.prepare_torch()
-        ours = OurTranslation(weights, here / "in", here / "ours", plan)
+        plain = PlainTranslation(weights, here / "in", here / "plain", planner.device)
+        planner.prepare_torch()
+        ours = OurTranslation(weights, here / "in", here / "ours", planner)
         tasks: dict[str, Callable[[], None]] = {"plain": plain, "ours": ours}
-        seconds = interleave(tasks, rounds=options.rounds, device=plan.device)
+        seconds = interleave(tasks, rounds=options.rounds, device=planner.device)
         figures = _figures(options, plain, ours, seconds)
-        figures["difference_in_levels"] = _compare(plain.output, ours.output, half=plan.half)
+        figures["difference_in_levels"] = _compare(plain.output, ours.output, half=planner.is_half)
     _show(figures)
-    report(figures, plan.device, out=options.out)
+    report(figures, planner.device, out=options.out)
 
 
 def _figures(
@@ -127,9 +133,9 @@ def _figures(
         "ratio": round(ratio(seconds, "plain", "ours"), 3),
         "size": options.size,
         "images": options.images,
-        "precision": ours.plan.speed.precision,
+        "precision": ours.planner.plan.precision,
         "compiled": bool(compiled and compiled.sizes),
-        "images_at_once": max(ours.at_once.values()),
+        "images_at_once": max(ours.batch_sizes.values()),
         "plain": {
             "images_per_s": round(options.images / min(seconds["plain"]), 2),
             **{name: round(part / whole["plain"], 3) for name, part in plain.seconds.items()},

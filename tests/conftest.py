@@ -36,7 +36,7 @@ def said() -> list[str]:
     return lines
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def picture() -> Callable[..., Image.Image]:
     """Makes something like a photograph: soft shapes in colour, with grain."""
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.losses.weighted import Clock
-from cyclegan.networks.execution import Speed
-from cyclegan.runs.checkpoints import copied
+from cyclegan.networks.execution import ExecutionPlan
+from cyclegan.runs.checkpoints import copy_to_cpu
 from cyclegan.training.algorithm.lr_schedule import Schedule
 from cyclegan.training.algorithm.model import build_model
 from cyclegan.training.algorithm.optimizers import Averaged
@@ -52,7 +52,7 @@ def train_and_go_back(options: Options, *, graph: bool) -> tuple[Losses, float]:
     torch.manual_seed(0)
     settings = _small_settings(options)
     model = build_model(settings).to(options.device, torch.float64)
-    stepper = Stepper(model, settings, speed=Speed(fused=True, graph=graph), say=print)
+    stepper = Stepper(model, settings, speed=ExecutionPlan(fused_optimizer=True, cuda_graphs=graph), say=print)
     averaged = Averaged(model.generators, decay=0.0)
     state = RunState(stepper, averaged, Schedule(settings, epoch_length=100))
     generator = torch.Generator().manual_seed(1)
@@ -62,7 +62,7 @@ def train_and_go_back(options: Options, *, graph: bool) -> tuple[Losses, float]:
     losses = []
     for step in range(STEPS):
         if step == SAVED_AT:
-            saved = copied(state.capture())
+            saved = copy_to_cpu(state.capture())
         if step == BACK_AT:
             state.restore(saved)
             in_the_way += _take_freed_memory(options.device)
@@ -86,7 +86,7 @@ def train_unrecorded(options: Options) -> Figures:
     said: list[str] = []
     settings = _small_settings(options)
     model = build_model(settings).to(options.device)
-    stepper = Stepper(model, settings, speed=Speed(fused=True, graph=True), say=said.append)
+    stepper = Stepper(model, settings, speed=ExecutionPlan(fused_optimizer=True, cuda_graphs=True), say=said.append)
     assert isinstance(stepper.teach_G, Replayed)
     teach = stepper.teach_G.function
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.networks.execution import Speed
+from cyclegan.networks.execution import ExecutionPlan
 from cyclegan.training.algorithm.model import build_model
 from cyclegan.training.step import Stepper
 
@@ -19,20 +19,20 @@ Step = Callable[[], object]
 Figures = dict[str, Any]
 
 CLASSIC_WIDTH = 64
-BF16 = Speed("bf16", channels_last=True, fused=True)
+BF16 = ExecutionPlan("bf16", channels_last=True, fused_optimizer=True)
 COMPILED = dataclasses.replace(BF16, compile="default")
 SPEEDS = {
     # What a run that is too short for the compiler gets.
     "eager": BF16,
     "eager_first": dataclasses.replace(BF16, channels_last=False),
-    "graph": dataclasses.replace(BF16, graph=True),
-    "graph_first": dataclasses.replace(BF16, graph=True, channels_last=False),
-    "tf32_graph": Speed("tf32", fused=True, graph=True),
+    "graph": dataclasses.replace(BF16, cuda_graphs=True),
+    "graph_first": dataclasses.replace(BF16, cuda_graphs=True, channels_last=False),
+    "tf32_graph": ExecutionPlan("tf32", fused_optimizer=True, cuda_graphs=True),
     "compiled": COMPILED,
-    "compiled_graph": dataclasses.replace(COMPILED, graph=True),
-    "compiled_graph_first": dataclasses.replace(COMPILED, graph=True, channels_last=False),
+    "compiled_graph": dataclasses.replace(COMPILED, cuda_graphs=True),
+    "compiled_graph_first": dataclasses.replace(COMPILED, cuda_graphs=True, channels_last=False),
     # The compiler is made to keep channels last, which it does not choose for these networks.
-    "compiled_graph_layout": dataclasses.replace(COMPILED, graph=True),
+    "compiled_graph_layout": dataclasses.replace(COMPILED, cuda_graphs=True),
 }
 # At the end of a variant's name: the same once more, which shows how far the machine drifts.
 AGAIN = "_again"

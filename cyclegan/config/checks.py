@@ -1,6 +1,7 @@
-"""Checks that parts make of their options: the value comes back, or a ValueError names it."""
+"""Checks of the options of parts: each returns the value, or raises a ValueError that names it."""
 
 import math
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,22 +18,20 @@ def check_count(name: str, value: Any, *, least: int = 1, most: int | None = Non
 def check_number(name: str, value: Any, *, least: float = 0.0, most: float = math.inf) -> float:
     """A finite number from `least` to `most`."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not least <= value <= most or value == math.inf:
+    # An integer may be larger than any float.
+    if not number or not least <= value <= min(most, sys.float_info.max):
         upper = f"to {most:g}" if most < math.inf else "up"
         raise ValueError(f"{name}={value} must be a number from {least:g} {upper}")
     return float(value)
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """True or false."""
     if not isinstance(value, bool):
         raise ValueError(f"{name}={value} must be true or false")
     return value
 
 
-def check_choice(name: str, value: Any, known: Iterable[str]) -> str:
-    """One of the known words."""
-    words = list(known)
-    if value not in words:
-        raise ValueError(f"{name}={value} is unknown; known: {', '.join(words)}")
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    if value not in (known := list(choices)):
+        raise ValueError(f"{name}={value} is unknown; known: {', '.join(known)}")
     return str(value)

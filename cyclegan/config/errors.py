@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake, and how a command ends on it."""
+"""UserError, and how a command ends on it."""
 
 import io
 import os
@@ -12,56 +12,61 @@ from typing import NoReturn
 
 from cyclegan.config.logs import log_to
 
-# A terminal's worth: what a user typed or pasted is not to hide what is said of it.
-LONGEST_MESSAGE = 1000
+# A longer message, such as one that repeats what a user pasted, is cut.
+MAX_MESSAGE = 1000
 
 
 class UserError(ValueError):
-    """A mistake that its maker can mend: the message is one line and names the remedy."""
+    """A mistake that the user can correct: the message is one line and names the remedy."""
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Ends the program with exit status 2 and one line on stderr where a UserError escapes, or
-    where the disk or a permission refuses; with 130 after Ctrl-C.
+    """Runs a command: its log goes to stdout, and a UserError or an OSError ends the program with
+    one line on stderr and exit status 2, Ctrl-C with 130.
     """
     for stream in (sys.stdout, sys.stderr):
-        # A file's name may hold bytes that the terminal's encoding has no letters for.
+        # A file name may hold bytes that the terminal's encoding cannot represent.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     log_to(_print)
     try:
         yield
     except UserError as error:
-        _end(str(error))
+        _exit(str(error))
     except OSError as error:
         if error.strerror is None:
             raise
-        _end(f"{error.filename or 'the system'}: {error.strerror}")
+        _exit(f"{error.filename or 'the system'}: {error.strerror}")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
 
 def explain(error: BaseException) -> str:
-    """An exception in few words and, where a file of the user's own raised it, its line there."""
+    """An exception in one line, with file and line number if a user's own file raised it."""
     kind = type(error).__name__
     try:
-        message = short(printable(" ".join(str(error).split())), most=600)
-    # What somebody else's exception says of itself may fail in turn.
+        message = shorten(printable(" ".join(str(error).split())), 600)
+    # The str() of a user's exception may raise in turn.
     except Exception:
         message = ""
-    places = sysconfig.get_paths()
-    not_theirs = {str(Path(__file__).parents[1]), "<"}
-    not_theirs |= {places[name] for name in ("stdlib", "purelib", "platlib")}
+    paths = sysconfig.get_paths()
+    not_users = {str(Path(__file__).parents[1]), "<"}
+    not_users |= {paths[name] for name in ("stdlib", "purelib", "platlib")}
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith(tuple(not_theirs)):
+        if not frame.filename.startswith(tuple(not_users)):
             place = f"{Path(frame.filename).name}, line {frame.lineno}"
             return f"{kind}: {message} ({place})" if message else f"{kind} ({place})"
     return f"{kind}: {message}" if isinstance(error, SyntaxError) else message or kind
 
 
-def short(text: str, most: int = 100) -> str:
-    return text if len(text) <= most else f"{text[:most]}..."
+def shorten(text: str, length: int = 100) -> str:
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
+def printable(text: str) -> str:
+    """Replaces line breaks and control characters, which a file name may hold, by "?"."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _print(line: str) -> None:
@@ -69,14 +74,8 @@ def _print(line: str) -> None:
     sys.stdout.flush()
 
 
-def _end(message: str) -> NoReturn:
-    if os.environ.get("RANK", "0") != "0":
-        # Of several processes that make the same mistake, the first speaks.
-        message = f"process {os.environ['RANK']}: {message}"
-    sys.stderr.write(f"error: {short(' '.join(message.split()), LONGEST_MESSAGE)}\n")
+def _exit(message: str) -> NoReturn:
+    rank = os.environ.get("RANK", "0")
+    prefix = "" if rank == "0" else f"process {rank}: "
+    sys.stderr.write(f"error: {shorten(prefix + ' '.join(message.split()), MAX_MESSAGE)}\n")
     raise SystemExit(2) from None
-
-
-def printable(text: str) -> str:
-    """A file's name may hold a line's end, or bytes that no terminal can print."""
-    return "".join(c if c.isprintable() else "?" for c in text)

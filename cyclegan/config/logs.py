@@ -1,4 +1,4 @@
-"""What the program tells whoever sits at the terminal: `logging`, with one handler."""
+"""The package's log messages go to one handler, as lines."""
 
 import logging
 from collections.abc import Callable
@@ -7,7 +7,7 @@ _PACKAGE = logging.getLogger(__name__.partition(".")[0])
 
 
 class LineHandler(logging.Handler):
-    """Hands every message to `write` as a line; that of a warning begins with "warning: "."""
+    """Calls `write` with each message as a line; a warning begins with "warning: "."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class LineHandler(logging.Handler):
 
 
 def log_to(write: Callable[[str], object]) -> None:
-    """From now on the package's messages go to `write`, and no longer to where they went before."""
+    """Sends the package's messages to `write` from now on, in place of its earlier target."""
     for handler in [each for each in _PACKAGE.handlers if isinstance(each, LineHandler)]:
         _PACKAGE.removeHandler(handler)
     _PACKAGE.addHandler(LineHandler(write))

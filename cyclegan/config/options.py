@@ -1,4 +1,4 @@
-"""The options that both commands share, and those of test.py: defaults, help lines and checks."""
+"""The options that train.py and test.py share, those of test.py, and how options are checked."""
 
 from __future__ import annotations
 
@@ -10,61 +10,57 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.value_types import (
-    BatchSize,
-    DeviceName,
-    FolderName,
-    UserPath,
-)
+from cyclegan.config.value_types import BatchSize, DeviceName, FolderName, UserPath
 
 Direction = Literal["AtoB", "BtoA"]
 AnySettings = TypeVar("AnySettings", bound=BaseModel)
 
 
+def option(default: Any, description: str, **limits: Any) -> Any:
+    """A field of settings: its default, its line in --help, and pydantic's checks (ge, le ...)."""
+    return Field(default, description=description, **limits)
+
+
 class Settings(BaseModel):
-    """What both commands share."""
+    """The options that train.py and test.py share."""
 
-    # Built at the first use: --help and a mistyped option need only the options' names.
+    # The checks are built at the first use: --help and a mistyped option need only the names.
     model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        allow_inf_nan=False,
-        defer_build=True,
-        validate_default=True,
+        extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True, validate_default=True
     )
 
-    dataroot: UserPath | None = Field(
-        None, description="data folder: trainA trainB testA testB, or A B, searched recursively"
+    dataroot: UserPath | None = option(
+        None, "data folder: trainA trainB testA testB, or A B, searched recursively"
     )
-    name: FolderName | None = Field(
-        None, description="name of the run, its folder under checkpoints_dir (the data folder's)"
+    name: FolderName | None = option(
+        None, "name of the run, and of its folder in --checkpoints_dir (the data folder's)"
     )
-    max_dataset_size: int | None = Field(None, ge=1, description="use only the first N images")
-    num_threads: int = Field(
-        min(4, os.cpu_count() or 1), ge=0, le=256, description="processes that load images; 0: none"
+    max_dataset_size: int | None = option(None, "use the first N images alone", ge=1)
+    num_threads: int = option(
+        min(4, os.cpu_count() or 1), "worker processes that load images; 0: none", ge=0, le=256
     )
-    device: DeviceName = Field("auto", description="auto, cuda, cuda:1, mps or cpu")
-    precision: Literal["auto", "bf16", "fp16", "tf32", "fp32"] = Field(
-        "auto", description="numbers that networks are computed in; auto: bf16 where there is any"
+    device: DeviceName = option("auto", "auto, cuda, cuda:1, mps or cpu")
+    precision: Literal["auto", "bf16", "fp16", "tf32", "fp32"] = option(
+        "auto", "numeric precision of the networks; auto: bf16 if the device supports it"
     )
-    compile: Literal["auto", "off", "default", "max"] = Field(
-        "auto", description="compiled networks; auto: where the run is long enough to earn it back"
+    compile: Literal["auto", "off", "default", "max"] = option(
+        "auto", "torch.compile; auto: if the command runs long enough to gain by it"
     )
-    checkpoints_dir: UserPath = Field(Path("checkpoints"), description="where runs live")
-    results_dir: UserPath = Field(Path("results"), description="where translations go")
-    trust_imports: bool = Field(
-        False, description="allow import paths (any code!) in a run's saved settings"
+    checkpoints_dir: UserPath = option(Path("checkpoints"), "folder of all runs")
+    results_dir: UserPath = option(Path("results"), "folder of all translations")
+    trust_imports: bool = option(
+        False, "allow import paths, which run any code, in a run's saved settings"
     )
 
 
 class TranslateSettings(Settings):
-    """Translate images with a trained run, or with the weights of one generator. What a run was
-    trained with comes from its settings.yaml.
+    """Translate images with a trained run, whose options are in its settings.yaml, or with the
+    weights of one generator.
     """
 
     GROUPS: ClassVar[Mapping[str, str]] = {
         "dataroot": "run and machine",
-        "input": "what is translated, by which weights",
+        "input": "images and weights",
     }
     EXAMPLES: ClassVar[Sequence[str]] = (
         "python test.py --name lr2hr",
@@ -72,20 +68,19 @@ class TranslateSettings(Settings):
         "python test.py --weights latest_net_G_A.pth --input photo.jpg",
     )
 
-    input: UserPath | None = Field(None, description="image or folder; none: the run's test images")
-    output: UserPath | None = Field(None, description="folder (or image) to write")
-    direction: Direction | None = Field(
-        None, description="which generator; without --input, none means both"
+    input: UserPath | None = option(None, "image or folder (the run's test images)")
+    output: UserPath | None = option(None, "folder, or image, to write")
+    direction: Direction | None = option(
+        None, "which generator (AtoB; for the run's test images, both)"
     )
-    epoch: FolderName = Field("latest", description="which kept weights of the run")
-    weights: UserPath | None = Field(None, description="a .pth or .safetensors of one generator")
-    batch_size: BatchSize = Field(
-        "auto", description="images at once; auto: by the device and their size"
+    epoch: FolderName = option("latest", "which of the run's weights: latest, or an epoch")
+    weights: UserPath | None = option(None, "a .pth or .safetensors file of one generator")
+    batch_size: BatchSize = option("auto", "images at once; auto: by the device and their size")
+    num_threads: int = option(
+        min(16, os.cpu_count() or 1), "threads that read and write images", ge=0, le=256
     )
-    num_threads: int = Field(
-        min(16, os.cpu_count() or 1), ge=0, le=256, description="threads that read and write images"
-    )
-    overwrite: bool = Field(False, description="translate again what is already there")
+    overwrite: bool = option(False, "translate images again whose translation exists")
+    dry_run: bool = option(False, "load the weights, say what would be translated, and end")
 
 
 def check(model: type[AnySettings], values: dict[str, Any]) -> AnySettings:
@@ -94,6 +89,20 @@ def check(model: type[AnySettings], values: dict[str, Any]) -> AnySettings:
         return model(**values)
     except ValidationError as error:
         raise UserError("; ".join(_sentence(detail) for detail in error.errors())) from None
+
+
+def default_name(dataroot: Path | None, dir_B: Path | None) -> str | None:
+    """The data folder's name, or None if there is no folder or a run cannot have its name."""
+    folder = dataroot or dir_B
+    if folder is None:
+        return None
+    # Path.resolve raises for a link to itself.
+    name = Path(os.path.realpath(folder)).name
+    try:
+        check(Settings, {"name": name})
+    except UserError:
+        return None
+    return name
 
 
 def _sentence(detail: Any) -> str:

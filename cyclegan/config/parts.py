@@ -1,39 +1,29 @@
-"""From a term to the object that it names: by a short name in a table, or by its import path."""
+"""From a term to the object that it names, by a short name in a table or by an import path."""
 
 import functools
 import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
-from cyclegan.config.errors import UserError, explain, short
+from cyclegan.config.errors import UserError, explain, shorten
 from cyclegan.config.expressions import Term, nearest
 
 Table = Mapping[str, str]
 
 
-def refuse_import_paths(terms: Iterable[Term]) -> None:
-    """Raises UserError if a term of somebody else's file is an import path: to import it could run
-    any code on this machine.
-    """
-    for term in terms:
-        if "." in term.name:
-            raise UserError(
-                f"--{term.option}: {term.name} is an import path in a saved file, which could run "
-                "any code: use --trust_imports if you trust the file's maker"
-            )
-
-
 def build(term: Term, table: Table, **defaults: Any) -> Any:
     """Makes the object that a term names, from its options and those defaults that it accepts.
 
-    A function that needs arguments itself, such as torch.nn.functional.l1_loss, is the part, with
-    its options bound.
+    A function that has required arguments, such as torch.nn.functional.l1_loss, is itself the part,
+    with the options bound. Raises UserError if the part cannot be found or made.
     """
     factory, slot = find(term, table), term.option
-    accepted = _parameters(factory)
+    parameters = _parameters(factory)
+    accepted = _keywords(parameters)
     if accepted is not None:
         for option in term.options:
             if option not in accepted:
@@ -42,57 +32,50 @@ def build(term: Term, table: Table, **defaults: Any) -> Any:
                 hint = nearest(option, accepted)
                 raise UserError(f"--{slot}: {where} has no option {option}{hint}; {known}")
         defaults = {name: value for name, value in defaults.items() if name in accepted}
-    if _needs_arguments(factory):
+    positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    required = [p for p in parameters.values() if p.default is p.empty and p.kind in positional]
+    if required and inspect.isroutine(factory):
         return functools.partial(factory, **term.options)
-    _check_types(factory, term, slot)
+    # This package's parts check their options themselves.
+    if not str(getattr(factory, "__module__", "")).startswith("cyclegan."):
+        _check_types(parameters, term)
     try:
         return factory(**{**defaults, **term.options})
     except UserError:
         raise
-    # A part of the user's own may raise anything.
+    # A user's part may raise anything.
     except (Exception, SystemExit) as error:
         raise UserError(f"--{slot}: {term.name} cannot be made: {explain(error)}") from error
 
 
 def find(term: Term, table: Table) -> Callable[..., Any]:
-    """The class or function that a term names: by its short name in the table, or by its import
-    path.
-    """
+    """The class or function that a term names; raises UserError if there is none."""
     name = term.name
     if name not in table and "." not in name:
-        where = f"unknown {short(name)} at column {term.column}"
+        where = f"unknown {shorten(name)} at column {term.column}"
         known = ", ".join(table)
         raise UserError(f"--{term.option}: {where}{nearest(name, table)}; known: {known}")
     return _import(table.get(name, name), slot=term.option)
 
 
-def _check_types(factory: Callable[..., Any], term: Term, slot: str) -> None:
-    """Raises UserError if a word or a flag stands for a number, or a number for a flag. Parts of
-    this package check their options themselves.
-    """
-    if str(getattr(factory, "__module__", "")).startswith("cyclegan."):
-        return
-    try:
-        parameters = inspect.signature(factory).parameters
-    except (ValueError, TypeError):
-        return
-    for option, value in term.options.items():
-        default = parameters[option].default if option in parameters else None
-        wanted = {bool: "true or false", int: "a number", float: "a number"}.get(type(default))
-        word_or_flag = isinstance(value, str | bool)
-        if wanted and word_or_flag and not (isinstance(default, bool) and isinstance(value, bool)):
-            raise UserError(f"--{slot}: {term.name}: {option}={value} must be {wanted}")
+def refuse_import_paths(terms: Iterable[Term]) -> None:
+    """Raises UserError if a term from a saved file is an import path, which could run any code."""
+    for term in terms:
+        if "." in term.name:
+            raise UserError(
+                f"--{term.option}: {term.name} is an import path in a saved file, which could run "
+                "any code: use --trust_imports if you trust the file's maker"
+            )
 
 
 def _import(path: str, *, slot: str) -> Callable[..., Any]:
     module_name, _, attribute = path.rpartition(".")
-    here = str(Path.cwd())
-    # A part of the user's own lies in the working folder, wherever the command itself lies.
-    if here not in sys.path:
-        sys.path.append(here)
+    # Users' own parts are found in the working folder.
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)
     try:
         module = importlib.import_module(module_name)
-    # A module of the user's own may raise anything.
+    # A user's module may raise anything.
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and str(error.name) in module_name:
             raise UserError(f"--{slot}: {path} is not there: no module {error.name}") from None
@@ -109,26 +92,34 @@ def _import(path: str, *, slot: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _needs_arguments(factory: Callable[..., Any]) -> bool:
-    """Whether it is a function that cannot be called without arguments."""
-    if not inspect.isroutine(factory):
-        return False
-    required = inspect.Parameter.empty
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+def _parameters(factory: Callable[..., Any]) -> Mapping[str, Parameter]:
+    """The parameters of a factory; `**options` if it does not tell them. A class of this package
+    passes its own `**options` to its base class.
+    """
     try:
-        parameters = inspect.signature(factory).parameters.values()
+        parameters = inspect.signature(factory).parameters
     except (ValueError, TypeError):
-        return False
-    return any(p.default is required and p.kind in kinds for p in parameters)
+        return {"options": Parameter("options", Parameter.VAR_KEYWORD)}
+    ours = isinstance(factory, type) and factory.__module__.startswith("cyclegan.")
+    if ours and _keywords(parameters) is None:
+        own = {n: p for n, p in parameters.items() if p.kind is not Parameter.VAR_KEYWORD}
+        return {**own, **_parameters(factory.__base__), **own}
+    return parameters
 
 
-def _parameters(factory: Callable[..., Any]) -> list[str] | None:
-    """The options that a factory takes by keyword; None if it takes any, or does not tell."""
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (ValueError, TypeError):
+def _keywords(parameters: Mapping[str, Parameter]) -> list[str] | None:
+    """The parameters that can be given by keyword; None if there is `**options`."""
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return None
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    by_keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [parameter.name for parameter in parameters if parameter.kind in by_keyword]
+    kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    return [name for name, parameter in parameters.items() if parameter.kind in kinds]
+
+
+def _check_types(parameters: Mapping[str, Parameter], term: Term) -> None:
+    """Raises UserError if a number is given as a word or flag, or a flag as a word."""
+    for option, value in term.options.items():
+        default = parameters[option].default if option in parameters else None
+        wanted = {bool: "true or false", int: "a number", float: "a number"}.get(type(default))
+        word_or_flag = isinstance(value, str | bool)
+        if wanted and word_or_flag and not (isinstance(default, bool) and isinstance(value, bool)):
+            raise UserError(f"--{term.option}: {term.name}: {option}={value} must be {wanted}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from cyclegan.config import expressions
 from cyclegan.config.expressions import Term
-from cyclegan.config.options import Direction, Settings
+from cyclegan.config.options import Direction, Settings, option
 from cyclegan.config.value_types import (
     NO_MONITOR,
     BatchSize,
@@ -24,21 +25,15 @@ from cyclegan.config.value_types import (
 Preprocess = Literal[
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "resize", "none"
 ]
+InitType = Literal["normal", "xavier", "kaiming", "orthogonal"]
 
-
-def _part(default: str, description: str) -> Any:
-    """A part, or a sum of parts, whose default is text like any other value."""
-    return Field(default, description=description)
-
-
-def _own(what: str) -> Any:
-    return Field(None, description=f"the same for {what} alone")
+# --continue_train does not take these from the saved settings: they belong to one machine.
+LOCAL_OPTIONS = ("display_server", "cache_dir")
 
 
 class TrainSettings(Settings):
-    """Train two generators and two discriminators on two folders of images that do not pair up.
-    A preset sets many options at once; a file of --config wins over it, and the command line over
-    both.
+    """Train two generators and two discriminators on two folders of unpaired images. A preset sets
+    many options at once; the file of --config overrides it, and the command line overrides both.
     """
 
     # The first option of each group in --help, and the group's title.
@@ -47,10 +42,10 @@ class TrainSettings(Settings):
         "preset": "recipe",
         "direction": "images",
         "generator": "networks",
-        "adversarial": "losses, sums of weighted parts as 10*l1 + 1*ssim",
+        "adversarial": "losses: weighted sums such as 10*l1 + 1*ssim, or none",
         "batch_size": "optimization",
         "cache": "cache of decoded images",
-        "evaluate_every": "measurements, previews, saves",
+        "evaluate_every": "evaluation, previews, checkpoints",
         "monitor": "monitors",
     }
     EXAMPLES: ClassVar[Sequence[str]] = (
@@ -61,144 +56,122 @@ class TrainSettings(Settings):
         "torchrun --nproc-per-node 4 -- train.py --dataroot DATA --batch_size 4",
     )
 
-    preset: str = Field("classic", description="a named set of defaults: classic, quick, sr ...")
-    config: UserPath | None = Field(None, description="a YAML file of options, over the preset")
-    continue_train: bool = Field(False, description="go on where the run of this name stopped")
-    dry_run: bool = Field(
-        False, exclude=True, description="check everything, say what would run, and end"
-    )
+    preset: str = option("classic", "a named set of defaults: classic, quick, sr, srcnn")
+    config: UserPath | None = option(None, "YAML file of options; overrides the preset")
+    continue_train: bool = option(False, "continue the run of this name from its latest state")
+    dry_run: bool = option(False, "check everything, say what would run, and end", exclude=True)
 
-    direction: Direction = Field("AtoB", description="BtoA exchanges the two domains")
-    dir_A: UserPath | None = Field(None, description="training images of A, in place of dataroot")
-    dir_B: UserPath | None = Field(None, description="training images of B, in place of dataroot")
-    preprocess: Preprocess = Field("resize_and_crop", description="how images become crops")
-    load_size: int = Field(286, ge=4, description="side, or width, that images are resized to")
-    crop_size: int = Field(256, ge=8, description="side of the random square crops")
-    scale: int = Field(
-        1, ge=1, le=4, description="B is so many times larger than A: super-resolution; 1: as large"
-    )
-    no_flip: bool = Field(False, description="do not mirror images at random")
-    serial_batches: bool = Field(False, description="take images in order, A and B in step")
+    direction: Direction = option("AtoB", "BtoA exchanges the two domains")
+    dir_A: UserPath | None = option(None, "training images of A, in place of --dataroot")
+    dir_B: UserPath | None = option(None, "training images of B, in place of --dataroot")
+    preprocess: Preprocess = option("resize_and_crop", "how images are resized and cropped")
+    load_size: int = option(286, "side, or width, to which images are resized", ge=4)
+    crop_size: int = option(256, "side of the random square crops", ge=8)
+    scale: int = option(1, "super-resolution: images of B are N times as large", ge=1, le=4)
+    no_flip: bool = option(False, "do not mirror images at random")
+    serial_batches: bool = option(False, "take images in order, A and B side by side")
 
-    generator: Part = _part("resnet(blocks=9)", "network of both generators")
-    generator_BA: Part | None = Field(
-        None, description="network of G_BA, where another than G_AB's"
-    )
-    discriminator: Part = _part("patch(layers=3)", "network of both discriminators")
-    ngf: int = Field(64, ge=1, le=4096, description="width of the generators")
-    ndf: int = Field(64, ge=1, le=4096, description="width of the discriminators")
-    init_type: Literal["normal", "xavier", "kaiming", "orthogonal"] = Field(
-        "normal", description="distribution of the first weights"
-    )
-    init_gain: float = Field(0.02, gt=0, description="scale of the first weights")
+    generator: Part = option("resnet(blocks=9)", "network of both generators")
+    generator_BA: Part | None = option(None, "another network for G_BA")
+    discriminator: Part = option("patch(layers=3)", "network of both discriminators")
+    ngf: int = option(64, "channels of the generators' first layer", ge=1, le=4096)
+    ndf: int = option(64, "channels of the discriminators' first layer", ge=1, le=4096)
+    init_type: InitType = option("normal", "distribution of the initial weights")
+    init_gain: float = option(0.02, "scale of the initial weights", gt=0)
 
-    adversarial: Expression = _part(
-        "lsgan", "the game of G and D: lsgan, vanilla, hinge ... or none"
+    adversarial: Expression = option(
+        "lsgan", "adversarial loss of generators and discriminators: lsgan, vanilla, hinge ..."
     )
-    adversarial_A: Expression | None = _own("images of A")
-    adversarial_B: Expression | None = _own("images of B")
-    penalty: Expression = _part("none", "penalty on D, as 10*gradient_penalty or 1*r1(every=16)")
-    penalty_A: Expression | None = _own("D_A")
-    penalty_B: Expression | None = _own("D_B")
-    diffaugment: Expression = _part(
-        "none", "what D sees is augmented by: translation + cutout + color"
+    adversarial_A: Expression | None = option(None, "the same for images of A alone")
+    adversarial_B: Expression | None = option(None, "the same for images of B alone")
+    penalty: Expression = option(
+        "none", "gradient penalty of the discriminators: 10*gradient_penalty, 1*r1(every=16)"
     )
-    cycle: Expression = _part("10*l1", "loss of reconstructions, as 10*l1 + 1*ssim(window=7)")
-    cycle_A: Expression | None = _own("images of A")
-    cycle_B: Expression | None = _own("images of B")
-    identity: Expression = _part("5*l1", "loss of G_BA(A) against A and mirrored, or none")
-    identity_A: Expression | None = _own("images of A")
-    identity_B: Expression | None = _own("images of B")
-    content: Expression = _part("none", "loss of a translation against its source")
-    content_A: Expression | None = _own("translations into A")
-    content_B: Expression | None = _own("translations into B")
-    pseudo_pair: Expression = _part(
-        "none", "loss of a reconstruction that trains its last generator alone"
+    penalty_A: Expression | None = option(None, "the same for D_A alone")
+    penalty_B: Expression | None = option(None, "the same for D_B alone")
+    diffaugment: Expression = option(
+        "none", "augmentation of the discriminators' input: translation + cutout + color"
     )
-    pseudo_pair_A: Expression | None = _own("images of A")
-    pseudo_pair_B: Expression | None = _own("images of B")
-    nce: Expression = _part("none", "contrast of patches of source and translation: 1*patch_nce")
-    nce_A: Expression | None = _own("translations into A")
-    nce_B: Expression | None = _own("translations into B")
-    pool_size: int = Field(50, ge=0, description="translated images kept for the discriminators")
+    cycle: Expression = option("10*l1", "loss of the reconstruction: 10*l1 + 1*ssim(window=7)")
+    cycle_A: Expression | None = option(None, "the same for images of A alone")
+    cycle_B: Expression | None = option(None, "the same for images of B alone")
+    identity: Expression = option("5*l1", "loss of G_BA(A) against A, and of G_AB(B) against B")
+    identity_A: Expression | None = option(None, "the same for images of A alone")
+    identity_B: Expression | None = option(None, "the same for images of B alone")
+    content: Expression = option("none", "loss of a translation against its source")
+    content_A: Expression | None = option(None, "the same for translations into A alone")
+    content_B: Expression | None = option(None, "the same for translations into B alone")
+    pseudo_pair: Expression = option(
+        "none", "loss of the reconstruction that trains its second generator alone"
+    )
+    pseudo_pair_A: Expression | None = option(None, "the same for images of A alone")
+    pseudo_pair_B: Expression | None = option(None, "the same for images of B alone")
+    nce: Expression = option("none", "contrastive loss between patches of source and translation")
+    nce_A: Expression | None = option(None, "the same for translations into A alone")
+    nce_B: Expression | None = option(None, "the same for translations into B alone")
+    pool_size: int = option(50, "past translations that the discriminators see again", ge=0)
 
-    batch_size: BatchSize = Field(
-        1, description="images of each domain at once; auto: as many as a GPU has memory for"
+    batch_size: BatchSize = option(
+        1, "images of each domain in a batch; auto: as many as fit the GPU's memory"
     )
-    n_epochs: int = Field(100, ge=0, le=10**6, description="epochs at the first learning rate")
-    n_epochs_decay: int = Field(100, ge=0, le=10**6, description="epochs in which it falls to zero")
-    steps: int | None = Field(
-        None,
-        ge=1,
-        le=10**9,
-        description="length in steps, not epochs; the rate falls in the second half",
+    n_epochs: int = option(100, "epochs at the initial learning rate", ge=0, le=10**6)
+    n_epochs_decay: int = option(100, "epochs of decay to zero after that", ge=0, le=10**6)
+    steps: int | None = option(
+        None, "length in steps in place of epochs; the second half decays", ge=1, le=10**9
     )
-    optimizer: Part = _part("adam", "adam, adamw, sgd(momentum=0.9), rmsprop, adagrad")
-    optimizer_D: Part | None = Field(None, description="the same for the discriminators alone")
-    lr: float = Field(2e-4, gt=0, lt=1, description="first learning rate")
-    lr_D: float | None = Field(
-        None, gt=0, lt=1, description="first learning rate of the discriminators, where not lr"
+    optimizer: Part = option("adam", "adam, adamw, sgd(momentum=0.9), rmsprop, adagrad")
+    optimizer_D: Part | None = option(None, "the same for the discriminators alone")
+    lr: float = option(2e-4, "initial learning rate", gt=0, lt=1)
+    lr_D: float | None = option(None, "the same for the discriminators alone", gt=0, lt=1)
+    beta1: float = option(0.5, "first-moment decay of Adam", ge=0, lt=1)
+    schedule: Part = option(
+        "linear", "learning-rate decay: linear, cosine, step, plateau, constant"
     )
-    beta1: float = Field(0.5, ge=0, lt=1, description="momentum of Adam")
-    schedule: Part = _part("linear", "how the rate falls: linear, cosine, step, plateau, constant")
-    warmup_steps: int = Field(0, ge=0, description="steps in which the rate first rises")
-    clip_grad: float = Field(
-        0.0, ge=0, description="longest gradient of all generators, or discriminators; 0: any"
+    warmup_steps: int = option(0, "steps of linear warmup of the learning rate", ge=0)
+    clip_grad: float = option(
+        0.0, "maximum gradient norm of all generators, and of all discriminators; 0: none", ge=0
     )
-    ema: float = Field(
-        0.0, ge=0, lt=1, description="decay of the averaged generators; 0: not averaged"
+    ema: float = option(0.0, "decay of the generators' moving average; 0: none", ge=0, lt=1)
+    accumulate: int = option(1, "batches whose gradients make one step", ge=1, le=65536)
+    checkpoint_activations: bool = option(
+        False, "save memory: recompute the generators' activations in the backward pass"
     )
-    accumulate: int = Field(
-        1,
-        ge=1,
-        le=65536,
-        description="batches a step, one after another, as one large one",
-    )
-    checkpoint_activations: bool = Field(
-        False, description="recompute the generators' blocks on the way back: less memory"
-    )
-    seed: int = Field(0, ge=0, lt=2**31, description="one seed fixes every random draw")
+    seed: int = option(0, "seed of all random numbers", ge=0, lt=2**31)
 
-    cache: Literal["auto", "off", "ram", "disk"] = Field(
-        "auto", description="where images are kept decoded and resized; auto: by their size"
+    cache: Literal["auto", "off", "ram", "disk"] = option(
+        "auto", "where decoded and resized images are kept; auto: by their size"
     )
-    cache_dir: UserPath | None = Field(
-        None, description="folder of a cache on disk (beside the images)"
-    )
+    cache_dir: UserPath | None = option(None, "folder of the disk cache (beside the images)")
 
-    evaluate_every: int = Field(
-        0, ge=0, description="steps between measurements on the test images; 0: at the end"
+    evaluate_every: int = option(
+        0, "steps between measurements on the test images; 0: at the end alone", ge=0
     )
-    print_every: int = Field(100, ge=1, description="steps between reports")
-    preview_every: int = Field(
-        1000, ge=1, description="steps between previews, and between measurements of health"
+    print_every: int = option(100, "steps between reports", ge=1)
+    preview_every: int = option(1000, "steps between previews and checks of health", ge=1)
+    num_previews: int = option(4, "images of each domain in a preview", ge=1, le=16)
+    histograms_every: int = option(
+        0, "epochs between histograms of weights, gradients and activations; 0: never", ge=0
     )
-    num_previews: int = Field(4, ge=1, le=16, description="images of each domain in a preview")
-    histograms_every: int = Field(
-        0, ge=0, description="epochs between looks at how values spread in each layer; 0: never"
+    save_every: int = option(5000, "steps between saves of the training state", ge=1)
+    save_epoch_every: int = option(5, "epochs between weights that are kept", ge=1)
+    keep: int = option(3, "number of saved states that are kept", ge=1)
+    time_limit: Duration | None = option(
+        None, "save and stop before this time is over, as 11h30m; exit status 124"
     )
-    save_every: int = Field(5000, ge=1, description="steps between saves of the latest state")
-    save_epoch_every: int = Field(5, ge=1, description="epochs between kept weights")
-    keep: int = Field(3, ge=1, description="states kept to go on from, the newest")
-    time_limit: Duration | None = Field(
-        None, description="save and stop before so long, as 11h30m; status 124 then"
-    )
-    deterministic: bool = Field(
-        False, description="the same numbers every time on CUDA too, at some speed"
-    )
+    deterministic: bool = option(False, "reproducible numbers on CUDA, more slowly")
 
-    monitor: MonitorNames = _part(
+    monitor: MonitorNames = option(
         "visdom",
-        "who is told how the run goes: visdom, tensorboard, wandb, a class of your own "
-        "(my_monitors.Mine), several with commas; files: only the run's folder; none: not even "
-        "previews",
+        "where progress is shown: visdom, tensorboard, wandb, a class of your own "
+        "(my_monitors.Mine), several with commas; files: only in the run's folder; none: no "
+        "previews either",
     )
-    quiet: bool = Field(False, description="leave the reports out: warnings and the end remain")
-    display_id: int = Field(1, ge=0, description="0 turns the live page off")
-    display_server: str = Field("http://127.0.0.1", description="address of a Visdom server")
-    display_port: int = Field(8097, ge=1, le=65535, description="port of the Visdom server")
-    display_host: str = Field(
-        "127.0.0.1", description="address that a server of ours listens on; others need a login"
+    quiet: bool = option(False, "print warnings and the end alone, no reports")
+    display_id: int = option(1, "0 turns the live page off", ge=0)
+    display_server: str = option("http://127.0.0.1", "address of the Visdom server")
+    display_port: int = option(8097, "port of the Visdom server", ge=1, le=65535)
+    display_host: str = option(
+        "127.0.0.1", "address on which our own Visdom server listens; others than this need a login"
     )
 
     @model_validator(mode="after")
@@ -227,7 +200,7 @@ class TrainSettings(Settings):
         return self
 
     def slot(self, kind: str, domain: str) -> expressions.Expression:
-        """The losses of a slot for images of domain A or B."""
+        """The loss expression of a slot, such as "cycle", for images of domain A or B."""
         own: expressions.Expression | None = getattr(self, f"{kind}_{domain}")
         common: expressions.Expression = getattr(self, kind)
         return common if own is None else own
@@ -237,16 +210,9 @@ class TrainSettings(Settings):
         return self.generator_BA if name == "G_BA" and self.generator_BA else self.generator
 
     def generator_options(self, name: str) -> dict[str, Any]:
-        """The arguments of `networks.factory.build_generator` for G_AB or G_BA. With --scale the
-        first enlarges images and the second reduces them.
-        """
+        """Keyword arguments of `networks.factory.build_generator` for G_AB or G_BA."""
         resize = {"scale": self.scale} if name == "G_AB" else {"shrink": self.scale}
         return {"term": self.generator_of(name), "channels": self.ngf, **resize}
-
-    @property
-    def shows_nothing(self) -> bool:
-        """Whether nobody is told of the run: nothing is drawn or measured for a monitor then."""
-        return self.monitor.text == NO_MONITOR
 
     def terms(self) -> Iterator[Term]:
         """Every part that any option names."""
@@ -257,13 +223,39 @@ class TrainSettings(Settings):
             elif isinstance(value, expressions.Expression):
                 yield from value
 
-    def smaller(self, domain: str) -> int:
-        """How many times smaller than --crop_size and --load_size say images of a domain are."""
+    @property
+    def data_options(self) -> dict[str, Any]:
+        """Keyword arguments of `data.files.sources.DataSources`."""
+        names = ("dataroot", "dir_A", "dir_B", "direction", "max_dataset_size", "cache_dir")
+        used = (*names, "preprocess", "crop_size", "scale")
+        values = {name: getattr(self, name) for name in used}
+        return {**values, "keep_index": self.cache in ("auto", "disk")}
+
+    def transform_options(self, domain: str, *, size_multiple: int = 4) -> dict[str, Any]:
+        """Keyword arguments of `data.loading.transforms.ImageTransform` for images of domain A or
+        B; the sides of B must be multiples of `size_multiple`.
+        """
+        factor = self.downscale_factor(domain)
+        return {
+            "preprocess": self.preprocess,
+            "load_size": self.load_size // factor,
+            "crop_size": self.crop_size // factor,
+            "flip": not self.no_flip,
+            "multiple": math.lcm(size_multiple, self.scale) // factor,
+        }
+
+    def downscale_factor(self, domain: str) -> int:
+        """Downscale factor of a domain's images relative to --crop_size and --load_size."""
         return self.scale if domain == "A" else 1
 
     @property
+    def unmonitored(self) -> bool:
+        """Whether there is no monitor, so that nothing is drawn or measured for one."""
+        return self.monitor.text == NO_MONITOR
+
+    @property
     def images_per_step(self) -> int:
-        """Of each domain, where the batch size is a number."""
+        """Images of each domain in one optimizer step; the batch size must be a number."""
         assert isinstance(self.batch_size, int)
         return self.batch_size * self.accumulate
 

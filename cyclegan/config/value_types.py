@@ -1,4 +1,4 @@
-"""Types of options whose values need more than a check of their kind."""
+"""The types of options whose values need more than pydantic's checks."""
 
 import re
 from pathlib import Path
@@ -9,21 +9,19 @@ from pydantic import AfterValidator, PlainSerializer, PlainValidator, Validation
 from cyclegan.config import expressions
 from cyclegan.config.expressions import Term
 
-_DURATION = re.compile(
-    r"(?:(?P<d>\d{1,4})d)?(?:(?P<h>\d{1,5})h)?(?:(?P<m>\d{1,6})m)?(?:(?P<s>\d{1,8})s)?"
-)
+_DURATION = re.compile(r"(\d{1,4}d)?(\d{1,5}h)?(\d{1,6}m)?(\d{1,8}s)?")
 _SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 
-# The live page, two other programs, the run's folder alone, and nothing at all.
+# "files" writes the run's folder alone; NO_MONITOR not even previews.
 NO_MONITOR = "none"
 MONITORS = ("visdom", "tensorboard", "wandb", "files", NO_MONITOR)
 
 
 def seconds(duration: str) -> int:
-    """What 11h30m, 2d, 90m or 45s come to; raises ValueError for anything else."""
+    """The seconds in 11h30m, 2d, 90m or 45s; raises ValueError for anything else."""
     found = _DURATION.fullmatch(duration.strip().lower())
-    parts = {unit: int(count) for unit, count in found.groupdict("0").items()} if found else {}
-    total = sum(count * _SECONDS[unit] for unit, count in parts.items())
+    parts = filter(None, found.groups()) if found else ()
+    total = sum(int(part[:-1]) * _SECONDS[part[-1]] for part in parts)
     if not total:
         raise ValueError("must be a time as 11h30m, 90m or 45s")
     return total
@@ -48,7 +46,7 @@ def _folder_name(name: str) -> str:
     return name
 
 
-def _expanded(path: Path) -> Path:
+def _user_path(path: Path) -> Path:
     if "\0" in str(path):
         raise ValueError("must be a path, without unprintable characters")
     try:
@@ -79,6 +77,7 @@ def _part(value: Any, info: ValidationInfo) -> Term:
 
 def _monitors(value: Any, info: ValidationInfo) -> expressions.Expression:
     """The terms of "visdom,my_monitors.Mine(lines=3)"; commas in brackets separate nothing."""
+    option = str(info.field_name)
     names = [part.strip() for part in re.split(r",(?![^()]*\))", _text(value))]
     for name in names:
         if name not in MONITORS and not re.fullmatch(r"\w+(\.\w+)+(\(.*\))?", name):
@@ -88,19 +87,14 @@ def _monitors(value: Any, info: ValidationInfo) -> expressions.Expression:
         raise ValueError("none stands alone")
     if len(set(names)) < len(names):
         raise ValueError("one of them is named twice")
-    option = str(info.field_name)
-    terms = [
-        Term(NO_MONITOR) if name == NO_MONITOR else expressions.parse_one(name, option=option)
-        for name in names
-    ]
+    if names == [NO_MONITOR]:
+        terms = [Term(NO_MONITOR)]
+    else:
+        terms = [expressions.parse_one(name, option=option) for name in names]
     return expressions.Expression(terms, option=option, text=",".join(names))
 
 
-def _as_written(value: Any) -> Any:
-    return value.text if isinstance(value, expressions.Expression | Term) else value
-
-
-_AS_TEXT = PlainSerializer(_as_written)
+_AS_TEXT = PlainSerializer(lambda value: getattr(value, "text", value))
 
 # A weighted sum of parts, as "10*l1 + 1*ssim"; a single part, as "resnet(blocks=9)".
 Expression = Annotated[expressions.Expression, PlainValidator(_expression), _AS_TEXT]
@@ -109,5 +103,5 @@ MonitorNames = Annotated[expressions.Expression, PlainValidator(_monitors), _AS_
 DeviceName = Annotated[str, AfterValidator(_device_name)]
 Duration = Annotated[str, AfterValidator(_duration)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]
-UserPath = Annotated[Path, AfterValidator(_expanded)]
+UserPath = Annotated[Path, AfterValidator(_user_path)]
 BatchSize = Annotated[int | Literal["auto"], AfterValidator(_batch_size)]

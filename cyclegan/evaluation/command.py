@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from cyclegan.config.command_line import parse
+from cyclegan.config.errors import UserError
 from cyclegan.config.options import check
 from cyclegan.config.value_types import DeviceName, FolderName, UserPath
 
@@ -54,13 +55,47 @@ class EvaluateSettings(BaseModel):
     def run_dir(self) -> Path:
         return self.checkpoints_dir / str(self.name)
 
+    @property
+    def title(self) -> str:
+        """What the results call the generator."""
+        return self.name or (self.weights.stem if self.weights else str(self.method))
+
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: 1 where an image could not be measured."""
+    """Returns the exit status: 1 if an image could not be measured."""
     settings = check(EvaluateSettings, parse(EvaluateSettings, arguments))
-    # Torch takes seconds to import: --help and a mistyped option answer before it.
-    from cyclegan.evaluation.report import compare_test_images, measure_photographs
+    # Importing torch takes seconds, which --help and a mistyped option should not.
+    from cyclegan.config.yaml_files import run_settings
+    from cyclegan.data.files.sources import DataSources
+    from cyclegan.evaluation import report
+    from cyclegan.evaluation.compare import compare
+    from cyclegan.translate.translator import Translator
 
+    photographs = report.find_photographs(settings.hr) if settings.hr else []
+    run = run_settings(settings.run_dir) if settings.name else None
+    translator = None
+    if settings.method is None:
+        translator = Translator.load(
+            settings.weights or settings.run_dir,
+            epoch=settings.epoch,
+            device=settings.device,
+            trust_imports=settings.trust_imports,
+        )
     if settings.hr is None:
-        return compare_test_images(settings)
-    return measure_photographs(settings, settings.hr)
+        metrics = run and translator and compare(DataSources(**run.data_options), translator)
+        if not metrics:
+            where = (run and run.dataroot) or f"run {settings.name}"
+            raise UserError(f"{where} has no images in testA and testB: give --hr FOLDER")
+        report.report_test_images(metrics, json_file=settings.json_file)
+        return 0
+    run_scale = run.scale if run else 1
+    return report.measure_photographs(
+        settings.hr,
+        photographs,
+        translator,
+        title=settings.title,
+        scale=report.choose_scale(
+            settings.scale, translator, run_scale=run_scale, title=settings.title
+        ),
+        json_file=settings.json_file,
+    )

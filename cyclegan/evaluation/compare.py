@@ -1,29 +1,29 @@
-"""How much nearer to real B a run's translations of its test images are than their inputs."""
+"""Compares the translations of a run's test images, and the images themselves, with real B."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from os.path import commonpath
 from pathlib import Path
 from statistics import mean
 
 from PIL import Image
-from torch import Tensor
 
-from cyclegan.config.train_options import TrainSettings
-from cyclegan.data.files.domains import domain_files, domain_place
 from cyclegan.data.files.images import UnreadableImage, read_image, to_tensor
-from cyclegan.data.files.reading import ImageFile, Member
-from cyclegan.data.files.sources import home
+from cyclegan.data.files.reading import ImageFile, TarMember
+from cyclegan.data.files.sources import DataSources, source_dir
 from cyclegan.evaluation.image_metrics import psnr, sliced_wasserstein
-from cyclegan.translate.translator import Translator
 
-# Enough for a stable figure, and quick on any machine; the count is always reported.
-MOST_IMAGES = 64
+# Enough for a stable figure, and quick on any machine; the number used is always reported.
+MAX_IMAGES = 64
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Distances to real B of the inputs A and of their translations; PSNR where names pair up."""
+class TranslationMetrics:
+    """Sliced Wasserstein distance to real B of the inputs A and of their translations; PSNR in dB
+    if the test images form pairs.
+    """
 
     images: int
     swd_input: float
@@ -33,13 +33,15 @@ class Comparison:
 
     @property
     def nearer(self) -> float:
-        """By which share of the input's distance the translation is nearer; negative: farther."""
+        """The decrease of the distance as a share of the input's; negative if it increases."""
         return 1 - self.swd_fake / self.swd_input if self.swd_input else 0.0
 
     def describe(self) -> list[str]:
+        change = f" ({100 * abs(self.nearer):.0f} % {'nearer' if self.nearer >= 0 else 'farther'})"
         lines = [
             f"sliced Wasserstein distance to real B over {self.images} test images: "
-            f"input {self.swd_input:.1f}, translated {self.swd_fake:.1f}{self._change()}"
+            f"input {self.swd_input:.1f}, translated {self.swd_fake:.1f}"
+            f"{change if self.swd_input else ''}"
         ]
         if self.psnr_input is not None and self.psnr_fake is not None:
             lines.append(
@@ -48,14 +50,8 @@ class Comparison:
             )
         return lines
 
-    def _change(self) -> str:
-        # Of an input that is real B itself there is no share to speak of.
-        if not self.swd_input:
-            return ""
-        return f" ({100 * abs(self.nearer):.0f} % {'nearer' if self.nearer >= 0 else 'farther'})"
-
     def scalars(self) -> dict[str, float]:
-        """What is worth a curve: the translations' figures."""
+        """The figures of the translations, which are shown as curves."""
         paired = {} if self.psnr_fake is None else {"psnr": self.psnr_fake}
         return {"swd": self.swd_fake, **paired}
 
@@ -63,84 +59,74 @@ class Comparison:
         return {**asdict(self), "nearer": self.nearer}
 
 
-def can_compare(settings: TrainSettings) -> bool:
+def can_compare(sources: DataSources) -> bool:
     """Whether there are test images of both domains."""
-    return all(domain_place(settings, "test", domain) is not None for domain in "AB")
+    return all(sources.find("test", domain) is not None for domain in "AB")
 
 
-def compare(settings: TrainSettings, translator: Translator) -> Comparison | None:
-    """Translates testA and measures it against testB; None where either is absent or unreadable.
+def compare(
+    sources: DataSources, translate: Callable[[Image.Image], Image.Image]
+) -> TranslationMetrics | None:
+    """Translates testA and compares it with testB; None if either is absent or unreadable.
 
-    Where both hold the same file names, images pair up, and an input of another size than its
-    partner is first enlarged (or reduced) to it by bicubic interpolation.
+    If both have the same file names, the images form pairs, and an input of another size than its
+    partner is first resized to it by bicubic interpolation.
     """
-    place_A, place_B = (domain_place(settings, "test", domain) for domain in "AB")
-    if place_A is None or place_B is None:
+    source_A, source_B = (sources.find("test", domain) for domain in "AB")
+    if source_A is None or source_B is None:
         return None
-    names_A, names_B = (
-        _by_name(home(place), domain_files(settings, place).files) for place in (place_A, place_B)
+    files_A, files_B = (
+        _by_name(source_dir(source), sources.scan(source).files) for source in (source_A, source_B)
     )
-    paired, images_A, images_B = _test_images(names_A, names_B)
-    if not images_A or not images_B:
+    paired = files_A.keys() == files_B.keys()
+    images_A, images_B = _read(files_A, files_A), _read(files_B, files_A if paired else files_B)
+    names = [name for name in images_A if name in images_B]
+    inputs = [images_A[name] for name in (names if paired else images_A)]
+    reals = [images_B[name] for name in (names if paired else images_B)]
+    if not inputs or not reals:
         return None
-    fakes = [translator(image) for image in images_A]
+    fakes = [translate(image) for image in inputs]
     if paired:
-        images_A, fakes = (
-            [_fit(image, real) for image, real in zip(part, images_B, strict=True)]
-            for part in (images_A, fakes)
-        )
-    inputs, outputs, reals = ([to_tensor(i) for i in part] for part in (images_A, fakes, images_B))
-    return Comparison(
+        inputs, fakes = (list(map(_resize, images, reals)) for images in (inputs, fakes))
+    return TranslationMetrics(
         images=len(inputs),
         swd_input=sliced_wasserstein(inputs, reals),
-        swd_fake=sliced_wasserstein(outputs, reals),
+        swd_fake=sliced_wasserstein(fakes, reals),
         psnr_input=_mean_psnr(inputs, reals) if paired else None,
-        psnr_fake=_mean_psnr(outputs, reals) if paired else None,
+        psnr_fake=_mean_psnr(fakes, reals) if paired else None,
     )
 
 
 def _by_name(folder: Path, files: Sequence[ImageFile]) -> dict[Path, ImageFile]:
-    """Each image under its place in the folder, without its ending; one in a tar file under its
-    place there, less the folders that all of them lie in.
+    """Images by their path in the folder without its suffix. A tar member goes by its path in the
+    tar file, without the folders that all members share.
     """
-    members = [file for file in files if isinstance(file, Member)]
-    shared = commonpath([Path(file.inside).parent for file in members]) if members else ""
-    inside = [Path(file.inside).relative_to(shared).with_suffix("") for file in members]
+    members = [file for file in files if isinstance(file, TarMember)]
+    shared = commonpath([Path(m.inner_path).parent for m in members]) if members else ""
+    inside = [Path(m.inner_path).relative_to(shared).with_suffix("") for m in members]
     if len(set(inside)) < len(inside):
-        # Tar files that each count from the start: told apart by their order.
+        # Names that several tar files contain are told apart by the order of the files.
         numbers = {shard: str(i) for i, shard in enumerate(dict.fromkeys(m.shard for m in members))}
         inside = [numbers[m.shard] / name for m, name in zip(members, inside, strict=True)]
-    alone = {f.relative_to(folder).with_suffix(""): f for f in files if isinstance(f, Path)}
-    return {**alone, **dict(zip(inside, members, strict=True))}
+    plain = {f.relative_to(folder).with_suffix(""): f for f in files if isinstance(f, Path)}
+    return {**plain, **dict(zip(inside, members, strict=True))}
 
 
-def _test_images(
-    names_A: dict[Path, ImageFile], names_B: dict[Path, ImageFile]
-) -> tuple[bool, list[Image.Image], list[Image.Image]]:
-    """Whether the names pair up, and the readable images of either domain."""
-    paired = names_A.keys() == names_B.keys()
-    if paired:
-        names_B = {name: names_B[name] for name in names_A}
-    chosen = [list(names.values())[:MOST_IMAGES] for names in (names_A, names_B)]
-    images_A, images_B = ([_read(path) for path in paths] for paths in chosen)
-    if paired:
-        whole = [pair for pair in zip(images_A, images_B, strict=True) if None not in pair]
-        images_A, images_B = [pair[0] for pair in whole], [pair[1] for pair in whole]
-    return paired, [i for i in images_A if i is not None], [i for i in images_B if i is not None]
+def _read(files: Mapping[Path, ImageFile], names: Iterable[Path]) -> dict[Path, Image.Image]:
+    """The readable images among the first 64 of these names."""
+    images = {}
+    for name in islice(names, MAX_IMAGES):
+        with suppress(UnreadableImage):
+            images[name] = read_image(files[name])
+    return images
 
 
-def _read(file: ImageFile) -> Image.Image | None:
-    try:
-        return read_image(file)
-    except UnreadableImage:
-        return None
-
-
-def _fit(image: Image.Image, partner: Image.Image) -> Image.Image:
+def _resize(image: Image.Image, partner: Image.Image) -> Image.Image:
     if image.size == partner.size:
         return image
     return image.resize(partner.size, Image.Resampling.BICUBIC)
 
 
-def _mean_psnr(images: list[Tensor], references: list[Tensor]) -> float:
-    return mean(psnr(image, real) for image, real in zip(images, references, strict=True))
+def _mean_psnr(images: Sequence[Image.Image], references: Sequence[Image.Image]) -> float:
+    pairs = zip(images, references, strict=True)
+    return mean(psnr(to_tensor(image), to_tensor(real)) for image, real in pairs)

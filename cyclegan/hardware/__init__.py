@@ -1,1 +1,1 @@
-"""What the machine offers, and the processes of a run."""
+"""The machine: its devices, and the process group of a run."""

@@ -1,4 +1,4 @@
-"""The processes of a run: one, or as many as torchrun has started, on one machine or several."""
+"""The process group of a run: one process, or those that torchrun has started."""
 
 import os
 import time
@@ -17,176 +17,175 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from cyclegan.config.errors import UserError
-from cyclegan.hardware.devices import own_place
+from cyclegan.hardware.devices import rank_from_env
 
 Value = TypeVar("Value")
 
-# One process measures and draws while the others wait for it.
-LONGEST_WAIT = timedelta(hours=2)
+# The main process measures and draws previews while the others wait for it.
+TIMEOUT = timedelta(hours=2)
 
-# Seconds between two looks for the others, at the start.
-_MOMENT = 0.02
+# Seconds between two reads of the store during the rendezvous.
+_POLL_SECONDS = 0.02
 
 
 @dataclass(eq=False)
-class World:
-    """A process among those of its run. One that is alone asks and tells nobody."""
+class ProcessGroup:
+    """A process and its group. In a group of one, nothing is communicated."""
 
     rank: int = 0
     size: int = 1
-    # Among the processes of its machine.
+    # The rank among the processes of this machine.
     local_rank: int = 0
     restarts: int = 0
 
     def __post_init__(self) -> None:
-        self._host: Any = None
-        self._asked: tuple[torch.Tensor, Any] | None = None
+        self._gloo: Any = None
+        self._pending_flags: tuple[torch.Tensor, Any] | None = None
 
     @classmethod
-    def around(cls) -> "World":
-        """As torchrun's environment tells it."""
-        return cls(*own_place(), restarts=int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0))
+    def from_env(cls) -> "ProcessGroup":
+        """Reads the environment variables that torchrun sets."""
+        restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0)
+        return cls(*rank_from_env(), restarts=restarts)
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the one process that writes, prints and measures."""
+    def is_main(self) -> bool:
+        """Whether this process writes, prints and measures: rank 0."""
         return self.rank == 0
 
     def join(self, device: torch.device) -> None:
-        """Meets the others. Tensors go by nccl between GPUs, by gloo between CPUs."""
+        """Waits for the other ranks. GPUs exchange tensors by NCCL, CPUs by gloo."""
         if self.size == 1:
             return
         backend = "nccl" if device.type == "cuda" else "gloo"
         store, rank, size = next(rendezvous("env://"))
-        store = PrefixStore(meet(store, rank=rank, size=size), store)
-        dist.init_process_group(
-            backend, store=store, rank=rank, world_size=size, timeout=LONGEST_WAIT
-        )
-        # What is not on a GPU goes by a way of its own, which waits for no GPU.
-        self._host = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
+        store = PrefixStore(rendezvous_key(store, rank=rank, size=size), store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+        # Data on the CPU has a group of its own, which never waits for a GPU.
+        self._gloo = dist.new_group(backend="gloo", timeout=TIMEOUT)
 
     def leave(self) -> None:
-        if self._host is not None:
-            if self._asked is not None:
-                self._asked[1].wait()
+        if self._gloo is not None:
+            if self._pending_flags is not None:
+                self._pending_flags[1].wait()
             dist.destroy_process_group()
-            self._host = None
+            self._gloo = None
 
-    def each(self, batch_size: int) -> int:
-        """A process's part of so many images; raises UserError where they cannot be dealt out."""
+    def per_process(self, batch_size: int) -> int:
+        """The batch size of one process; raises UserError if it is not a whole number."""
         if batch_size % self.size:
-            most = -(-batch_size // self.size) * self.size
+            multiple = -(-batch_size // self.size) * self.size
             raise UserError(
                 f"--batch_size {batch_size} cannot be dealt out to {self.size} processes: give a "
-                f"multiple of {self.size}, as {most} (it is the number over all of them)"
+                f"multiple of {self.size}, as {multiple} (it is the number over all of them)"
             )
         return batch_size // self.size
 
-    def parallel(
-        self, forward: Callable[..., Value], learners: nn.Module, *, sometimes: bool
+    def data_parallel(
+        self, forward: Callable[..., Value], modules: nn.Module, *, find_unused_parameters: bool
     ) -> Callable[..., Value]:
-        """The same function, which computes what `learners` learn from; in a backward pass their
-        gradients become the mean over all processes. `sometimes`: some may learn nothing from it.
+        """Wraps a function that computes losses with `modules`: its backward pass averages their
+        gradients over all ranks.
         """
-        if self.size == 1 or not any(p.requires_grad for p in learners.parameters()):
+        if self.size == 1 or not any(p.requires_grad for p in modules.parameters()):
             return forward
-        return DistributedDataParallel(_Half(forward, learners), find_unused_parameters=sometimes)
+        return DistributedDataParallel(
+            _ForwardModule(forward, modules), find_unused_parameters=find_unused_parameters
+        )
 
-    def apart(self, function: Callable[..., object]) -> AbstractContextManager[Any]:
-        """Within it, backward passes of such a function leave gradients as they are here."""
-        if isinstance(function, DistributedDataParallel):
-            return function.no_sync()
+    def no_sync(self, forward: Callable[..., object]) -> AbstractContextManager[Any]:
+        """A context in which the backward pass of a wrapped function averages no gradients."""
+        if isinstance(forward, DistributedDataParallel):
+            return forward.no_sync()
         return nullcontext()
 
-    def asked(self, bits: int) -> int:
-        """The bits that any process had set the last time all were asked; asks again. The answer
-        travels while the step between the two calls is computed.
+    def any_rank(self, flags: int) -> int:
+        """Asynchronous all-reduce (bitwise OR) of flags; returns the result of the previous call,
+        so that the communication overlaps with the step between two calls.
         """
         if self.size == 1:
-            return bits
-        before = self._asked
-        answer = torch.tensor(int(bits))
-        work = dist.all_reduce(answer, dist.ReduceOp.BOR, group=self._host, async_op=True)
-        self._asked = answer, work
-        if before is None:
+            return flags
+        previous = self._pending_flags
+        reduced = torch.tensor(int(flags))
+        work = dist.all_reduce(reduced, dist.ReduceOp.BOR, group=self._gloo, async_op=True)
+        self._pending_flags = reduced, work
+        if previous is None:
             return 0
-        before[1].wait()
-        return int(before[0].item())
+        previous[1].wait()
+        return int(previous[0].item())
 
-    def means(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Of each value, the mean over all processes, which give the same names."""
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The mean of each value over all ranks, which must give the same names."""
         if self.size == 1 or not values:
             return dict(values)
-        names = sorted(values)
-        sums = torch.tensor([values[name] for name in names], dtype=torch.float64)
-        dist.all_reduce(sums, group=self._host)
-        mean = dict(zip(names, (sums / self.size).tolist(), strict=True))
-        return {name: mean[name] for name in values}
+        gathered: list[Any] = [None] * self.size
+        dist.all_gather_object(gathered, values, group=self._gloo)
+        return {name: sum(each[name] for each in gathered) / self.size for name in values}
 
     def gather(self, value: Value) -> list[Value]:
-        """Everybody's, in the order of ranks, to the one that leads; to others, their own."""
+        """The values of all ranks on the main process; on the others, only their own."""
         if self.size == 1:
             return [value]
-        everybody: list[Any] | None = [None] * self.size if self.leads else None
-        dist.gather_object(value, everybody, group=self._host)
-        return everybody or [value]
+        gathered: list[Any] | None = [None] * self.size if self.is_main else None
+        dist.gather_object(value, gathered, group=self._gloo)
+        return gathered or [value]
 
-    def spread(self, value: Value) -> Value:
-        """What the process that leads has, to all."""
+    def broadcast(self, value: Value) -> Value:
+        """The main process's value, on all ranks."""
         if self.size == 1:
             return value
-        box = [value if self.leads else None]
-        dist.broadcast_object_list(box, src=0, group=self._host)
+        box = [value if self.is_main else None]
+        dist.broadcast_object_list(box, src=0, group=self._gloo)
         return box[0]  # type: ignore[return-value]
 
     @contextmanager
-    def after_the_first(self) -> Iterator[None]:
-        """On each machine one process does it first: the others find what it has made."""
+    def main_process_first(self) -> Iterator[None]:
+        """Runs the body on one process of each machine before the others, which then find its
+        files.
+        """
         if self.size > 1 and self.local_rank:
-            dist.barrier(group=self._host)
+            dist.barrier(group=self._gloo)
         yield
         if self.size > 1 and not self.local_rank:
-            dist.barrier(group=self._host)
+            dist.barrier(group=self._gloo)
 
 
-def meet(store: Any, *, rank: int, size: int) -> str:
-    """A name of their own for the processes that are there now. torchrun keeps its store when it
-    starts processes again, and what those before them have left there is out of date (pytorch
-    issue 135712): without this, some would look for others at addresses where nobody is any more.
+def rendezvous_key(store: Any, *, rank: int, size: int) -> str:
+    """A key prefix that only the processes running now agree on. torchrun keeps its store when it
+    restarts processes, and the addresses that the former ones left there are stale (pytorch issue
+    135712).
     """
     own = uuid.uuid4().hex
     store.set(f"here/{rank}", own)
     if rank:
-        here: list[str] = []
-        while own not in here:
-            time.sleep(_MOMENT)
-            here = store.get("all").decode().split()
-        store.set(f"met/{rank}", here[0])
-        return here[0]
-    met: list[str] = []
-    # Whom a process takes for present tells whether it is one of those that are.
-    while met != [own] * (size - 1):
-        here = [own, *(store.get(f"here/{other}").decode() for other in range(1, size))]
-        store.set("all", " ".join(here))
-        time.sleep(_MOMENT)
-        met = [
-            store.get(key).decode()
-            for other in range(1, size)
-            if store.check([key := f"met/{other}"])
-        ]
+        present: list[str] = []
+        while own not in present:
+            time.sleep(_POLL_SECONDS)
+            present = store.get("all").decode().split()
+        store.set(f"met/{rank}", present[0])
+        return present[0]
+    answers: list[str] = []
+    # Rank 0 lists the keys it sees. A rank answers once its own key is listed, so `size - 1`
+    # answers with this key mean that every listed rank is running.
+    while answers != [own] * (size - 1):
+        present = [own, *(store.get(f"here/{other}").decode() for other in range(1, size))]
+        store.set("all", " ".join(present))
+        time.sleep(_POLL_SECONDS)
+        keys = [f"met/{other}" for other in range(1, size)]
+        answers = [store.get(key).decode() for key in keys if store.check([key])]
     return own
 
 
-class _Half(nn.Module):
-    """What DistributedDataParallel asks for: a module whose forward is the function."""
+class _ForwardModule(nn.Module):
+    """A function as the forward method of a module, as DistributedDataParallel requires."""
 
-    def __init__(self, forward: Callable[..., Any], learners: nn.Module) -> None:
+    def __init__(self, function: Callable[..., Any], modules: nn.Module) -> None:
         super().__init__()
-        self.learners = learners
-        self.look = forward
+        self.modules_with_gradients = modules
+        self.function = function
 
     def forward(self, *arguments: Any, **options: Any) -> Any:
-        return self.look(*arguments, **options)
+        return self.function(*arguments, **options)
 
 
-ALONE = World()
+SINGLE_PROCESS = ProcessGroup()

@@ -1,4 +1,4 @@
-"""Contrast between patches of a source image and of its translation."""
+"""Contrastive loss between patches of a source image and of its translation."""
 
 import math
 from collections.abc import Sequence
@@ -10,33 +10,34 @@ from torch.nn import functional
 from cyclegan.config.checks import check_count, check_flag, check_number
 from cyclegan.networks.layers import initialize
 
-# Wide enough for every stage of an encoder that is only asked for its numbers of channels.
-_PROBE_SIDE = 64
-
-MOST = 65536
-COLDEST = 1e-4
+# Side in pixels of the image that an encoder is given to find its numbers of channels: large
+# enough for every layer.
+PROBE_SIDE = 64
+# Upper bound of `patches` and `channels`.
+MAX_COUNT = 65536
+MIN_TEMPERATURE = 1e-4
 
 
 class PatchNCE(nn.Module):
-    """InfoNCE of patches: what the encoder makes of a patch of the translation must be nearer to
-    what it makes of the same patch of the source than of others of that image (CUT, Park et al.,
-    2020, eq. 3): -log(exp(q k+ / T) / sum_k exp(q k / T)), q and k of length 1, averaged over
-    patches and layers. Log(patches) where nothing is known yet, 0 at best.
+    """InfoNCE of patches: the features of a patch of the translation must be nearer to those of the
+    same patch of the source than to those of other patches of that image (CUT, Park et al., 2020,
+    eq. 3): -log(exp(q k+ / T) / sum_k exp(q k / T)), q and k of length 1, averaged over patches and
+    layers. It is log(patches) if the features tell nothing apart, 0 at best.
 
     The encoder is the first half of the generator that makes the translation. With dual=True the
     translation goes through the other generator's encoder, that of its own domain (DCLGAN, Han et
     al., 2021, eq. 3 and 4). Each layer's features pass a head of two linear layers; the heads learn
-    with the generators. Source and translation must be of one size.
+    with the generators. Source and translation must have the same size.
 
     Args:
         layers: indices of the encoder's layers; none for the generator's own choice of about five.
-        patches: places drawn in every image, layer by layer; all of them where there are fewer.
-        temperature: T; lower means that the hardest others count most.
+        patches: locations drawn per image and layer; all of them if there are fewer.
+        temperature: T; the lower, the more the hardest negatives count.
         channels: width and output of the heads.
         dual: whether each domain has an encoder of its own.
     """
 
-    # Told to the slot: unlike other losses it is neither frozen nor set to evaluation.
+    # WeightedLosses neither freezes it nor sets it to evaluation.
     trainable = True
 
     def __init__(
@@ -50,41 +51,43 @@ class PatchNCE(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = _indices(layers)
-        self.patches = check_count("patches", patches, least=2, most=MOST)
-        self.channels = check_count("channels", channels, most=MOST)
-        self.temperature = check_number("temperature", temperature, least=COLDEST)
+        self.patches = check_count("patches", patches, least=2, most=MAX_COUNT)
+        self.channels = check_count("channels", channels, most=MAX_COUNT)
+        self.temperature = check_number("temperature", temperature, least=MIN_TEMPERATURE)
         self.dual = check_flag("dual", dual)
         self.heads = nn.ModuleDict()
 
-    def prepare(self, generators: nn.ModuleDict, into: Sequence[str]) -> None:
+    def prepare(self, generators: nn.ModuleDict, domains: Sequence[str]) -> None:
         """Makes the heads for translations into these domains, so that they learn from the first
-        step; raises ValueError where a generator has no encoder, or not those layers.
+        step; raises ValueError if a generator has no encoder, or not those layers.
         """
-        used = {name for domain in into for name in self._encoders(domain)}
+        used = {name for domain in domains for name in self._encoders(domain)}
         for name in sorted(used):
             if name not in self.heads:
                 self.heads[name] = self._make_heads(name, generators[name])
 
     def forward(
-        self, generators: nn.ModuleDict, into: str, source: Tensor, translation: Tensor
+        self, generators: nn.ModuleDict, domain: str, source: Tensor, translation: Tensor
     ) -> Tensor:
-        """N x 3 x H x W of either domain; `into` is the domain of the translation, A or B."""
-        of_source, of_translation = self._encoders(into)
+        """N x 3 x H x W images; `domain` is that of the translation, A or B."""
+        of_source, of_translation = self._encoders(domain)
         with torch.no_grad():
             keys = self._features(generators[of_source], source)
         queries = self._features(generators[of_translation], translation)
         losses = []
-        heads = zip(*(_members(self.heads[n]) for n in (of_translation, of_source)), strict=True)
+        heads = zip(*(self.heads[n].children() for n in (of_translation, of_source)), strict=True)
         for query, key, (query_head, key_head) in zip(queries, keys, heads, strict=True):
-            places = self._places(query)
-            # The source is what the translation must resemble, never the other way round.
+            count = query.shape[-2] * query.shape[-1]
+            locations = torch.randperm(count, device=query.device)[: self.patches]
+            # The translation must resemble the source, never the other way round.
             with torch.no_grad():
-                wanted = _embed(key, places, key_head)
-            losses.append(self._cross_entropy(_embed(query, places, query_head), wanted))
+                wanted = _embed(key, locations, key_head)
+            losses.append(self._cross_entropy(_embed(query, locations, query_head), wanted))
         return torch.stack(losses).mean()
 
-    def _encoders(self, into: str) -> tuple[str, str]:
-        forward, back = ("G_AB", "G_BA") if into == "B" else ("G_BA", "G_AB")
+    def _encoders(self, domain: str) -> tuple[str, str]:
+        """The generators whose encoders see the source and the translation."""
+        forward, back = ("G_AB", "G_BA") if domain == "B" else ("G_BA", "G_AB")
         return forward, back if self.dual else forward
 
     def _make_heads(self, name: str, generator: nn.Module) -> nn.ModuleList:
@@ -94,9 +97,9 @@ class PatchNCE(nn.Module):
                 "from: use one that has, such as resnet"
             )
         parameter = next(generator.parameters())
-        side = math.lcm(int(getattr(generator, "multiple", 1)), _PROBE_SIDE)
+        side = math.lcm(int(getattr(generator, "size_multiple", 1)), PROBE_SIDE)
         was_training = generator.training
-        # In training the probe would count in the statistics of batch norms.
+        # In training mode the probe would count in the statistics of batch norms.
         generator.eval()
         with torch.no_grad():
             features = self._features(generator, parameter.new_zeros(1, 3, side, side))
@@ -116,29 +119,21 @@ class PatchNCE(nn.Module):
         features: list[Tensor] = generator.encode(image, self.layers)  # type: ignore[operator]
         return features
 
-    def _places(self, features: Tensor) -> Tensor:
-        count = features.shape[-2] * features.shape[-1]
-        return torch.randperm(count, device=features.device)[: self.patches]
-
     def _cross_entropy(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """N x P x C of length 1: each patch's partner against the other patches of its image."""
+        """N x P x C of length 1: the same patch is the positive, others of its image negatives."""
         similarity = queries @ keys.transpose(1, 2) / self.temperature
-        partner = torch.arange(similarity.shape[1], device=similarity.device)
+        positive = torch.arange(similarity.shape[1], device=similarity.device)
         return functional.cross_entropy(
-            similarity.flatten(0, 1), partner.repeat(similarity.shape[0])
+            similarity.flatten(0, 1), positive.repeat(similarity.shape[0])
         )
 
 
-def _embed(features: Tensor, places: Tensor, head: nn.Module) -> Tensor:
+def _embed(features: Tensor, locations: Tensor, head: nn.Module) -> Tensor:
     """N x C x h x w to N x P x channels of length 1, in float32 also under autocast."""
-    patches = features.flatten(2)[..., places].transpose(1, 2)
+    patches = features.flatten(2)[..., locations].transpose(1, 2)
     with torch.autocast(features.device.type, enabled=False):
         embedded = head(patches.to(next(head.parameters()).dtype))
         return functional.normalize(embedded, dim=-1)
-
-
-def _members(heads: nn.Module) -> list[nn.Module]:
-    return list(heads.children())
 
 
 def _indices(layers: Sequence[int] | int | None) -> list[int] | None:

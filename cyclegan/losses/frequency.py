@@ -1,4 +1,4 @@
-"""Losses that look at parts of the spectrum, or weigh its parts."""
+"""Losses on frequency bands, or weighted by frequency."""
 
 import torch
 from torch import Tensor
@@ -7,13 +7,13 @@ from torch.nn import functional
 from cyclegan.config.checks import check_count, check_flag, check_number
 from cyclegan.losses.pixel import blurred, difference
 
-# Burt and Adelson's kernel, down and across.
+# The kernel of Burt and Adelson, applied down and across.
 BINOMIAL = (1, 4, 6, 4, 1)
 
 
 class LowFrequency:
     """Mean absolute difference of the images after averaging over `size` x `size` pixels:
-    colours and light must stay, detail may change (after Torbunov et al., 2023, uvcgan2).
+    colours and brightness must stay, detail may change (after Torbunov et al., 2023, uvcgan2).
 
     NCHW images of one shape; windows at the right and the bottom may hold fewer pixels.
     """
@@ -31,11 +31,11 @@ class FocalFrequency:
     """Focal frequency loss (Jiang, Dai, Wu & Loy, 2021): E w |F(x) - F(y)|^2, F the orthonormal
     Fourier transform, w = |F(x) - F(y)|^alpha divided by its largest value in the channel.
 
-    The frequencies that are farthest off count most; w takes part in no gradient. NCHW images of
-    one shape and any size; 0 for equal images.
+    The frequencies that differ most count most; no gradient flows through w. NCHW images of one
+    shape and any size; 0 for equal images.
 
     Args:
-        alpha: how much the farthest stand out; with 0 the loss is the mean squared difference.
+        alpha: how much more these count; with 0 the loss is the mean squared difference.
     """
 
     def __init__(self, alpha: float = 1.0) -> None:
@@ -44,23 +44,24 @@ class FocalFrequency:
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
         spectrum: Tensor = torch.fft.fft2(difference(input, target), norm="ortho")
         power = spectrum.real.square() + spectrum.imag.square()
-        far = power.detach().sqrt()
-        # Divided before it is raised: a large alpha must not overflow.
-        largest = far.amax(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(far.dtype).tiny)
-        return ((far / largest).pow(self.alpha) * power).mean()
+        distance = power.detach().sqrt()
+        # Normalized before the power is taken: a large alpha must not overflow.
+        tiny = torch.finfo(distance.dtype).tiny
+        largest = distance.amax(dim=(-2, -1), keepdim=True).clamp_min(tiny)
+        return ((distance / largest).pow(self.alpha) * power).mean()
 
 
 class Wavelet:
     """E |W(x) - W(y)|, the mean absolute difference of all coefficients of an orthonormal Haar
     transform W (Haar, 1910; Mallat, 1989; as a loss after Huang et al., 2017).
 
-    NCHW images of one shape and any size: odd sides repeat their last pixel at each level, and
-    there are no more levels once a side is 1 px.
+    NCHW images of one shape and any size: odd sides repeat their last pixel at each level, and the
+    levels end once a side is 1 px.
 
     Args:
-        levels: how often the averages are split again.
-        approximation: also compare the averages that are left at the end. Without them only detail
-            counts: edges and texture, not colours and light.
+        levels: number of decomposition levels.
+        approximation: also compare the final averages. Without them only edges and texture count,
+            not colours and brightness.
     """
 
     def __init__(self, levels: int = 3, approximation: bool = True) -> None:
@@ -69,35 +70,35 @@ class Wavelet:
 
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
         bands = haar(difference(input, target), levels=self.levels)
-        if not self.approximation:
-            bands = bands[:-1]
-        return torch.cat([band.abs().flatten() for band in bands]).mean()
+        compared = bands if self.approximation else bands[:-1]
+        return torch.cat([band.abs().flatten() for band in compared]).mean()
 
 
 class LaplacianPyramid:
-    """sum_j E |L_j(x) - L_j(y)| over the levels of a Laplacian pyramid, the rest included: colours
-    and coarse shapes count as much as detail (Bojanowski et al., 2018; Burt & Adelson, 1983).
+    """sum_j E |L_j(x) - L_j(y)| over the levels of a Laplacian pyramid, the low-pass residual
+    included: colours and coarse shapes count as much as detail (Bojanowski et al., 2018; Burt &
+    Adelson, 1983).
 
     The paper's sum_j 2^(2j) |L_j(x) - L_j(y)|_1 divided by the number of pixels: level j has
     2^(2j) times fewer of them, so that each level's mean weighs the same. NCHW images of one shape
-    and any size; there are no more levels once a side is under 4 px.
+    and any size; the levels end once a side is under 4 px.
 
     Args:
-        levels: how often the image is halved, each time leaving a level of detail.
+        levels: number of levels of detail, each half the size of the one before.
     """
 
     def __init__(self, levels: int = 4) -> None:
         self.levels = check_count("levels", levels, most=16)
 
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
-        # A pyramid is linear: that of the difference is the difference of the pyramids.
+        # The pyramid is linear: that of a difference is the difference of two pyramids.
         pyramid = laplacian_pyramid(difference(input, target), levels=self.levels)
         return torch.stack([level.abs().mean() for level in pyramid]).sum()
 
 
 def haar(image: Tensor, *, levels: int) -> list[Tensor]:
-    """Orthonormal Haar coefficients of NCHW images: of each level, finest first, the three bands
-    of detail (N x 3 x C x h x w: across, down, both), then the averages left (NCHW).
+    """Orthonormal Haar coefficients of NCHW images: the three detail bands of each level, finest
+    first (N x 3 x C x h x w: across, down, both), then the final averages (NCHW).
     """
     bands = []
     for _ in range(levels):
@@ -116,7 +117,7 @@ def haar(image: Tensor, *, levels: int) -> list[Tensor]:
 
 
 def laplacian_pyramid(image: Tensor, *, levels: int) -> list[Tensor]:
-    """Of NCHW images: differences of successive halvings, finest first, then the rest."""
+    """The levels of detail of NCHW images, finest first, then the low-pass residual."""
     pyramid = []
     for _ in range(levels):
         if min(image.shape[-2:]) < 4:

@@ -1,8 +1,8 @@
-"""Losses on what networks trained to name things see in images."""
+"""Perceptual losses: distances between features of networks trained on ImageNet."""
 
-import math
 import pickle
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +10,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-from torchvision.models import (
-    AlexNet_Weights,
-    SqueezeNet1_1_Weights,
-    VGG16_Weights,
-    VGG19_Weights,
-)
+from torchvision import models
+from torchvision.models.feature_extraction import create_feature_extractor
 
-from cyclegan.config.checks import check_choice
-from cyclegan.data.files.safe_load import load_tensors
+from cyclegan.config.checks import check_choice, check_number
+from cyclegan.data.files.safe_load import UnreadableTensors, load_tensors
 
-# The means and deviations of ImageNet's colours, which are given for [0, 1], in [-1, 1].
+# Mean and standard deviation of ImageNet's colours, published for [0, 1], here for [-1, 1].
 IMAGENET_MEAN = [2 * mean - 1 for mean in (0.485, 0.456, 0.406)]
 IMAGENET_STD = [2 * std for std in (0.229, 0.224, 0.225)]
 
-# Convolutions in each of the five blocks; a block ends with a halving.
-VGG_BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
-VGG_WIDTHS = (64, 128, 256, 512, 512)
-VGG_WEIGHTS = {"vgg16": VGG16_Weights.DEFAULT, "vgg19": VGG19_Weights.DEFAULT}
-
-LPIPS_WEIGHTS = {
-    "alex": AlexNet_Weights.DEFAULT,
-    "vgg": VGG16_Weights.DEFAULT,
-    "squeeze": SqueezeNet1_1_Weights.DEFAULT,
+VGG_NETWORKS = {
+    "vgg16": (models.vgg16, models.VGG16_Weights.DEFAULT),
+    "vgg19": (models.vgg19, models.VGG19_Weights.DEFAULT),
 }
-LPIPS_MIN_SIZE = {"alex": 31, "vgg": 16, "squeeze": 17}
 
-# What a missing, foreign or damaged file of weights, and a missing network, may raise.
-UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, LookupError, pickle.UnpicklingError)
+# The ImageNet weights of each network, and the least side of an image in pixels.
+LPIPS_NETWORKS = {
+    "alex": (models.AlexNet_Weights.DEFAULT, 31),
+    "vgg": (models.VGG16_Weights.DEFAULT, 16),
+    "squeeze": (models.SqueezeNet1_1_Weights.DEFAULT, 17),
+}
+
+# What a damaged or foreign file of ImageNet weights, or a failed download, may raise.
+LOAD_ERRORS = (OSError, RuntimeError, ValueError, EOFError, LookupError, pickle.UnpicklingError)
 
 
 class VGG(nn.Module):
@@ -49,9 +45,9 @@ class VGG(nn.Module):
 
     Args:
         layers: names such as relu3_3, or conv5_4 before its activation; commas between them, or a
-            list. Deep ones keep what is shown, shallow ones texture.
+            list. Deep layers compare content, shallow ones texture.
         network: vgg16 or vgg19.
-        weights: imagenet, for torchvision's, which are fetched once into torch's hub cache
+        weights: imagenet, for torchvision's, which are downloaded once into torch's hub cache
             (0.5 GB); or a .pth file of a state dict, of the whole network or of its features.
         loss: l1 or l2.
         layer_weights: one number a layer, in the order of `layers`; 1 each when not given.
@@ -70,56 +66,41 @@ class VGG(nn.Module):
         layer_weights: str | float | Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        check_choice("network", network, VGG_BLOCKS)
+        check_choice("network", network, VGG_NETWORKS)
         check_choice("loss", loss, ("l1", "l2"))
-        places = _places(VGG_BLOCKS[network])
-        names = _names(layers, network=network, known=places)
-        numbers = _numbers(layer_weights, count=len(names))
-        self.taps = {places[name]: number for name, number in zip(names, numbers, strict=True)}
         self.distance = functional.l1_loss if loss == "l1" else functional.mse_loss
-        self.features = _features(VGG_BLOCKS[network], depth=max(self.taps) + 1)
-        halvings = sum(isinstance(module, nn.MaxPool2d) for module in self.features)
-        self.min_size = 2**halvings
+        # On the meta device, nothing is allocated for the layers that are not used.
+        with torch.device("meta"):
+            features = VGG_NETWORKS[network][0](weights=None).features
+        indices = layer_indices(features)
+        names = _names(layers, network=network, known=indices)
+        numbers = _numbers(layer_weights, count=len(names))
+        self.layer_weights = dict(zip(names, numbers, strict=True))
+        # Each block after the first begins with half the resolution: relu3_3 is in block 3.
+        self.min_size = 2 ** (max(int(name[4]) for name in names) - 1)
+        used = features[: max(indices[name] for name in names) + 1].to_empty(device="cpu")
+        used.load_state_dict(_weights(network, weights, wanted=used.state_dict()))
+        nodes = {str(indices[name]): name for name in names}
+        self.features = create_feature_extractor(used, nodes, suppress_diff_warning=True)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
-        self._fill(network, weights)
         self.requires_grad_(False).eval()
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         _check_size(input, self.min_size, part="vgg with these layers")
         with torch.no_grad():
             wanted = self.encode(target)
+        found = self.encode(input)
         distances = [
-            number * self.distance(seen.float(), goal.float())
-            for number, seen, goal in zip(
-                self.taps.values(), self.encode(input), wanted, strict=True
-            )
+            weight * self.distance(found[name].float(), wanted[name].float())
+            for name, weight in self.layer_weights.items()
         ]
         return torch.stack(distances).sum()
 
-    def encode(self, image: Tensor) -> list[Tensor]:
-        """NCHW in [-1, 1] to the features of each layer, in the order of `layers`."""
-        features = (image.float() - self.mean) / self.std
-        seen = {}
-        for index, module in enumerate(self.features):
-            features = module(features)
-            if index in self.taps:
-                seen[index] = features
-        return [seen[index] for index in self.taps]
-
-    def _fill(self, network: str, weights: str) -> None:
-        state = _imagenet(network) if weights == "imagenet" else _file(weights)
-        # A whole network's keys are features.0.weight ..., those of its features alone 0.weight ...
-        state = {key.removeprefix("features."): value for key, value in state.items()}
-        wanted = self.features.state_dict()
-        for key, value in wanted.items():
-            found = state.get(key)
-            if not isinstance(found, Tensor) or found.shape != value.shape:
-                shape = tuple(value.shape)
-                raise ValueError(
-                    f"weights={weights} are not torchvision's {network}: no {key} of shape {shape}"
-                )
-        self.features.load_state_dict({key: state[key] for key in wanted})
+    def encode(self, image: Tensor) -> dict[str, Tensor]:
+        """The features of each layer of NCHW images in [-1, 1], by name."""
+        features: dict[str, Tensor] = self.features((image.float() - self.mean) / self.std)
+        return features
 
 
 class LPIPS(nn.Module):
@@ -130,62 +111,50 @@ class LPIPS(nn.Module):
     that gradients lead back into it. It is computed in float32 even under autocast.
 
     Args:
-        net: alex, the nearest to people's judgement; vgg, the authors' choice for training;
-            squeeze, the smallest. Its ImageNet weights (233, 528, 5 MB) come from torchvision and
-            stay in torch's hub cache; the weights of the similarity come with torchmetrics.
+        net: alex, the nearest to human judgement; vgg, the authors' choice for training; squeeze,
+            the smallest. Its ImageNet weights (233, 528, 5 MB) come from torchvision and stay in
+            torch's hub cache; the weights of the similarity come with torchmetrics.
     """
 
     def __init__(self, *, net: str = "alex") -> None:
         super().__init__()
-        check_choice("net", net, LPIPS_WEIGHTS)
+        check_choice("net", net, LPIPS_NETWORKS)
+        weights, self.min_size = LPIPS_NETWORKS[net]
         try:
-            # The metric would gather scores without end; its network alone is a plain function,
-            # and one that never leaves evaluation mode: it has dropout.
+            # The metric would accumulate scores without end. Its network alone is a plain function,
+            # and always in evaluation mode, without dropout.
             self.net = LearnedPerceptualImagePatchSimilarity(net_type=net).net  # type: ignore[arg-type]
-        except UNREADABLE as error:
-            raise ValueError(_unavailable(LPIPS_WEIGHTS[net], error)) from None
-        self.min_size = LPIPS_MIN_SIZE[net]
+        except LOAD_ERRORS as error:
+            raise ValueError(_unavailable(weights, error)) from None
         self.requires_grad_(False).eval()
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         _check_size(input, self.min_size, part="lpips with this network")
-        # Half precision would leave few digits of the distances between normalised features.
+        # Half precision would leave few digits of the distances between normalized features.
         with torch.autocast(input.device.type, enabled=False):
             scores: Tensor = self.net(input.float(), target.detach().float())
         return scores.mean()
 
 
-def _places(blocks: Sequence[int]) -> dict[str, int]:
-    """The index of every named layer within torchvision's `features`."""
-    places = {}
-    index = 0
-    for block, count in enumerate(blocks, 1):
-        for convolution in range(1, count + 1):
-            places[f"conv{block}_{convolution}"] = index
-            places[f"relu{block}_{convolution}"] = index + 1
-            index += 2
-        # The halving.
-        index += 1
-    return places
+def layer_indices(features: nn.Sequential) -> dict[str, int]:
+    """The index in torchvision's VGG features of every layer by its name: conv1_1, relu1_1, ...
 
-
-def _features(blocks: Sequence[int], *, depth: int) -> nn.Sequential:
-    """The first `depth` modules of torchvision's `features`, under the same indices.
-
-    torchvision's own activations work in place, which would spoil features taken before them.
+    Makes the ReLUs work out of place: in place they would overwrite the features before them.
     """
-    modules: list[nn.Module] = []
-    width = 3
-    for count, wider in zip(blocks, VGG_WIDTHS, strict=True):
-        for _ in range(count):
-            if len(modules) < depth:
-                modules += [nn.Conv2d(width, wider, 3, padding=1), nn.ReLU()]
-            width = wider
-        modules.append(nn.MaxPool2d(2))
-    return nn.Sequential(*modules[:depth])
+    indices, block, convolution = {}, 1, 0
+    for index, module in enumerate(features):
+        if isinstance(module, nn.MaxPool2d):
+            block, convolution = block + 1, 0
+        elif isinstance(module, nn.ReLU):
+            module.inplace = False
+            indices[f"relu{block}_{convolution}"] = index
+        else:
+            convolution += 1
+            indices[f"conv{block}_{convolution}"] = index
+    return indices
 
 
-def _names(layers: Any, *, network: str, known: Mapping[str, int]) -> list[str]:
+def _names(layers: Any, *, network: str, known: Collection[str]) -> list[str]:
     names = [name.strip() for name in layers.split(",")] if isinstance(layers, str) else layers
     if not isinstance(names, list | tuple) or not names:
         raise ValueError(f"layers={layers} must be names of layers, with commas between them")
@@ -198,33 +167,44 @@ def _names(layers: Any, *, network: str, known: Mapping[str, int]) -> list[str]:
 
 
 def _numbers(layer_weights: Any, *, count: int) -> list[float]:
-    if layer_weights is None:
-        return [1.0] * count
-    numbers = layer_weights
-    if isinstance(numbers, str):
-        numbers = numbers.split(",")
-    elif not isinstance(numbers, list | tuple):
-        numbers = [numbers]
+    numbers = layer_weights.split(",") if isinstance(layer_weights, str) else layer_weights
+    if not isinstance(numbers, list | tuple):
+        numbers = [1.0] * count if numbers is None else [numbers]
     try:
-        values = [math.nan if isinstance(number, bool) else float(number) for number in numbers]
-    except (TypeError, ValueError, OverflowError):
+        values = [float(number) if isinstance(number, str) else number for number in numbers]
+        values = [check_number("layer_weights", v, least=sys.float_info.min) for v in values]
+    except ValueError:
         values = []
-    if len(values) != count or not all(0 < value < math.inf for value in values):
+    if len(values) != count:
         raise ValueError(
             f"layer_weights={layer_weights} must be numbers above 0, one a layer: {count} in all"
         )
     return values
 
 
+def _weights(network: str, weights: str, *, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of these names and shapes, from ImageNet's weights or from a file."""
+    state = _imagenet(network) if weights == "imagenet" else _file(weights)
+    # The keys of a whole network begin with "features.", those of its features alone do not.
+    state = {key.removeprefix("features."): value for key, value in state.items()}
+    for key, value in wanted.items():
+        found = state.get(key)
+        if not isinstance(found, Tensor) or found.shape != value.shape:
+            shape = tuple(value.shape)
+            raise ValueError(
+                f"weights={weights} are not torchvision's {network}: no {key} of shape {shape}"
+            )
+    return {key: state[key] for key in wanted}
+
+
 def _imagenet(network: str) -> Mapping[str, Tensor]:
+    weights = VGG_NETWORKS[network][1]
+    options = {"check_hash": True, "map_location": "cpu", "weights_only": True}
     try:
-        state: Mapping[str, Tensor] = VGG_WEIGHTS[network].get_state_dict(
-            check_hash=True, map_location="cpu", weights_only=True
-        )
-    except UNREADABLE as error:
+        return dict(weights.get_state_dict(**options))
+    except LOAD_ERRORS as error:
         instead = "or name a file of such weights with weights=FILE"
-        raise ValueError(f"{_unavailable(VGG_WEIGHTS[network], error)}, {instead}") from None
-    return state
+        raise ValueError(f"{_unavailable(weights, error)}, {instead}") from None
 
 
 def _file(weights: Any) -> Mapping[str, Tensor]:
@@ -232,28 +212,24 @@ def _file(weights: Any) -> Mapping[str, Tensor]:
         raise ValueError(f"weights={weights} must be imagenet or the path of a .pth file")
     try:
         state = load_tensors(Path(weights).expanduser())
-    except UNREADABLE as error:
-        raise ValueError(f"weights={weights} cannot be read: {_reason(error)}") from None
+    except (OSError, UnreadableTensors) as error:
+        raise ValueError(f"weights={weights} cannot be read: {error}") from None
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise ValueError(f"weights={weights} holds no state dict")
     return state
 
 
-def _unavailable(weights: Any, error: BaseException) -> str:
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    file = folder / weights.url.rpartition("/")[2]
-    return (
-        f"its ImageNet weights could be neither read from {file} nor downloaded "
-        f"({_reason(error)}): put {weights.url} there"
-    )
-
-
-def _reason(error: BaseException) -> str:
-    # torch's own words go on for paragraphs, and advise to load the file unsafely.
+def _unavailable(weights: Any, error: Exception) -> str:
+    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    # torch's own message is several paragraphs long, and advises to load the file unsafely.
     if isinstance(error, pickle.UnpicklingError):
-        return "it holds more, or other, than tensors"
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0]
+        reason = "it holds more, or other, than tensors"
+    else:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (
+        f"its ImageNet weights could be neither read from {file} nor downloaded ({reason}): "
+        f"put {weights.url} there"
+    )
 
 
 def _check_size(image: Tensor, min_size: int, *, part: str) -> None:

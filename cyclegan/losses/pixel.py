@@ -1,4 +1,4 @@
-"""Losses that compare pixels, or neighbouring pixels; and the checks that image losses share."""
+"""Losses on pixels and their neighbours; and the arithmetic that image losses share."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cyclegan.config.checks import check_number
+from cyclegan.config.checks import check_choice, check_number
 
 
 class Charbonnier:
-    """E sqrt((x - y)^2 + eps^2): a mean absolute difference, rounded off round 0, where it is eps
+    """E sqrt((x - y)^2 + eps^2): a mean absolute difference that is smooth at 0, where it is eps
     (Charbonnier et al., 1994; Lai et al., 2017, for super-resolution).
 
     NCHW images of one shape and any size.
     """
 
     def __init__(self, eps: float = 1e-3) -> None:
-        # Smaller ones vanish when squared in single precision, and the gradient is lost with them.
+        # The square of a smaller one vanishes in single precision, and the gradient with it.
         self.eps = check_number("eps", eps, least=1e-6)
 
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
@@ -27,33 +27,31 @@ class Charbonnier:
 class Gradient:
     """Mean absolute difference of the images' edges: E |d/dx (x - y)| + E |d/dy (x - y)|.
 
-    After Mathieu et al. (2016), whose loss forgets the sign of an edge; here a rise is no fall.
+    After Mathieu et al. (2016), whose loss ignores the sign of an edge; this one does not.
     NCHW images of one shape, sides of at least 2 px.
 
     Args:
-        operator: sobel (Sobel & Feldman, 1968; a slope of 1 a pixel gives 1, borders repeated), or
-            difference (of neighbouring pixels: finer, and closer to the noise).
+        operator: sobel (Sobel & Feldman, 1968; a slope of 1 per pixel gives 1, borders repeated),
+            or difference (of neighbouring pixels: finer, and more sensitive to noise).
     """
 
     def __init__(self, operator: str = "sobel") -> None:
-        self.slopes = {"sobel": _sobel, "difference": _differences}.get(str(operator))
-        if self.slopes is None:
-            raise ValueError(f"operator={operator} is unknown; known: sobel, difference")
+        operators = {"sobel": _sobel, "difference": _differences}
+        self.slopes = operators[check_choice("operator", operator, operators)]
 
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
-        assert self.slopes is not None
         across, down = self.slopes(difference(input, target))
         return across.abs().mean() + down.abs().mean()
 
 
 class TotalVariation:
-    """E |dx/du|^p + E |dx/dv|^p over neighbouring pixels of the input alone, p the power: less of
-    it is a smoother image (Rudin, Osher & Fatemi, 1992; here summed over the two directions).
+    """E |dx/du|^p + E |dx/dv|^p over neighbouring pixels of the input, p the power: the smoother
+    the image, the lower (Rudin, Osher & Fatemi, 1992; here summed over the two directions).
 
-    The target is not looked at. NCHW images, sides of at least 2 px.
+    The target is ignored. NCHW images, sides of at least 2 px.
 
     Args:
-        power: 1 keeps sharp edges, 2 punishes them most.
+        power: 1 keeps sharp edges, 2 penalizes them most.
     """
 
     def __init__(self, power: int = 1) -> None:
@@ -67,7 +65,7 @@ class TotalVariation:
 
 
 def difference(input: Tensor, target: Tensor) -> Tensor:
-    """The first less the second, in float32 (or float64) under autocast as well."""
+    """The difference in float32 (or float64), also under autocast."""
     return at_least_float32(input) - at_least_float32(target)
 
 
@@ -76,11 +74,11 @@ def at_least_float32(image: Tensor) -> Tensor:
 
 
 def blurred(images: Tensor, weights: Sequence[float]) -> Tensor:
-    """Means of neighbours, by an odd number of weights down and again across; NCHW as they were.
+    """NCHW images blurred by a separable kernel of an odd number of weights, normalized to sum 1.
 
-    Borders are reflected; weights that a small image cannot reflect are left out. Sums of shifted
-    images, not a convolution: a GPU may round that to 10 bits (TF32), autocast to 8, and variances
-    are small differences of large numbers.
+    Borders are reflected, and the kernel is cut where a small image cannot be reflected as far. It
+    sums shifted images, since convolutions may be rounded to 10 bits (TF32) or 8 (autocast), and
+    variances are small differences of large numbers.
     """
     for dimension in (-2, -1):
         side, middle = images.shape[dimension], len(weights) // 2
@@ -99,7 +97,7 @@ def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _sobel(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Centred slopes across and down, each smoothed by (1 2 1) / 4 along the other direction."""
+    """Central differences across and down, each smoothed by (1 2 1) / 4 in the other direction."""
     padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
     rows = (padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]) / 4
     columns = (padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]) / 4

@@ -1,4 +1,4 @@
-"""Structural similarity, as losses: 0 for equal images."""
+"""Structural similarity as a loss: 0 for equal images."""
 
 import math
 
@@ -12,11 +12,11 @@ from cyclegan.losses.pixel import at_least_float32, blurred
 # For images in [0, 1] (Wang et al., 2004): they keep the quotients finite on flat images.
 C1, C2 = 0.01**2, 0.03**2
 
-# The shares of the five scales, finest first, measured on observers (Wang et al., 2003).
-SHARES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+# Exponents of the five scales, finest first, measured with observers (Wang et al., 2003).
+EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
-# From here up the similarity of a scale is what was published; see _positive.
-SMALL = 0.01
+# A scale's similarity below this is replaced; see _positive.
+MIN_SIMILARITY = 0.01
 
 
 class SSIM:
@@ -24,24 +24,23 @@ class SSIM:
 
     SSIM = E l cs, with l = (2 m_x m_y + C1) / (m_x^2 + m_y^2 + C1) and
     cs = (2 s_xy + C2) / (s_x^2 + s_y^2 + C2), means m, variances and covariance s under a Gaussian
-    window. Images in [-1, 1] are brought to [0, 1] first, as in all published figures: l compares
-    means, and in [-1, 1] it would take grays a little under and a little over 0 for opposites.
+    window. Images in [-1, 1] are mapped to [0, 1] first, as in all published figures: l compares
+    means, and in [-1, 1] two grays on either side of 0 would count as opposites.
 
     NCHW images of one shape and any size. Borders are reflected, so that every pixel counts as in
-    torchmetrics; a window that a small image cannot reflect is cut to fit.
+    torchmetrics; the window is cut where a small image cannot be reflected as far.
 
     Args:
         window: side of the window in pixels, odd.
-        sigma: deviation of the Gaussian in pixels.
+        sigma: standard deviation of the Gaussian in pixels.
     """
 
     def __init__(self, window: int = 11, sigma: float = 1.5) -> None:
         self.window, self.sigma = _window(window), check_number("sigma", sigma, least=0.1)
 
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
-        luminance, contrast = _similarities(
-            *_to_unit(input, target), window=self.window, sigma=self.sigma
-        )
+        x, y = _to_unit(input, target)
+        luminance, contrast = luminance_and_contrast(x, y, window=self.window, sigma=self.sigma)
         return 1 - (luminance * contrast).mean()
 
 
@@ -52,49 +51,44 @@ class MultiscaleSSIM:
     the one before (means of 2x2 pixels), luminance at the last one alone; the mean over the batch
     of each image's value. l and cs as in SSIM, images in [0, 1].
 
-    NCHW images of one shape and any size. A scale takes part only where its short side still holds
-    the window, at least one always does: all five need 176 px with a window of 11, three need 44.
-    The published shares b of those that take part are made to sum to 1. A scale's mean under 0.01
-    is lifted above 0, and still rises with it.
+    NCHW images of one shape and any size. A scale is used only if its short side still holds the
+    window; the first always is. All five need 176 px with a window of 11, three need 44. The
+    published exponents b of the scales used are normalized to sum 1. A scale's mean under 0.01 is
+    raised above 0, and still increases with it.
 
     Args:
         window: side of the window in pixels, odd, at every scale.
-        sigma: deviation of the Gaussian in pixels.
-        scales: the most scales to look at, 1 to 5.
+        sigma: standard deviation of the Gaussian in pixels.
+        scales: the maximum number of scales, 1 to 5.
     """
 
     def __init__(self, window: int = 11, sigma: float = 1.5, scales: int = 5) -> None:
         self.window, self.sigma = _window(window), check_number("sigma", sigma, least=0.1)
-        self.scales = check_count("scales", scales, most=len(SHARES))
+        self.scales = check_count("scales", scales, most=len(EXPONENTS))
 
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
         x, y = _to_unit(input, target)
         short = min(x.shape[-2:])
         scales = max(1, sum(short >> j >= self.window for j in range(self.scales)))
+        exponents = EXPONENTS[:scales]
         product = x.new_ones(len(x))
-        for scale, share in enumerate(SHARES[:scales], start=1):
-            luminance, similarity = _similarities(x, y, window=self.window, sigma=self.sigma)
+        for scale, exponent in enumerate(exponents, start=1):
+            luminance, similarity = luminance_and_contrast(
+                x, y, window=self.window, sigma=self.sigma
+            )
             if scale == scales:
                 similarity = luminance * similarity
             else:
                 x, y = (functional.avg_pool2d(image, 2) for image in (x, y))
             mean = _positive(similarity.mean(dim=(1, 2, 3)))
-            product = product * mean ** (share / sum(SHARES[:scales]))
+            product = product * mean ** (exponent / sum(exponents))
         return 1 - product.mean()
 
 
-def _window(window: int) -> int:
-    if check_count("window", window, most=99) % 2 == 0:
-        raise ValueError(f"window={window} must be odd, to have a middle: {window + 1}, say")
-    return window
-
-
-def _to_unit(input: Tensor, target: Tensor) -> list[Tensor]:
-    return [(at_least_float32(image) + 1) / 2 for image in (input, target)]
-
-
-def _similarities(x: Tensor, y: Tensor, *, window: int, sigma: float) -> tuple[Tensor, Tensor]:
-    """Luminance l and contrast cs of images in [0, 1], each NCHW as they are."""
+def luminance_and_contrast(
+    x: Tensor, y: Tensor, *, window: int, sigma: float
+) -> tuple[Tensor, Tensor]:
+    """Luminance l and contrast cs of NCHW images in [0, 1], of the same shape."""
     reach = window // 2
     weights = [math.exp(-((at / sigma) ** 2) / 2) for at in range(-reach, reach + 1)]
     m_x, m_y, m_xx, m_yy, m_xy = (blurred(image, weights) for image in (x, y, x * x, y * y, x * y))
@@ -103,11 +97,23 @@ def _similarities(x: Tensor, y: Tensor, *, window: int, sigma: float) -> tuple[T
     return luminance, (2 * (m_xy - m_x * m_y) + C2) / (variances + C2)
 
 
-def _positive(similarity: Tensor) -> Tensor:
-    """The same from SMALL up; below, t^2 / (2 t - s), which goes on with the same slope towards 0.
+def _window(window: int) -> int:
+    if check_count("window", window, most=99) % 2 == 0:
+        raise ValueError(f"window={window} must be odd, such as {window + 1}")
+    return window
 
-    Unlike images may have a negative s, of which a fractional power does not exist, and at 0 its
-    slope is infinite; a mere floor would give such images no gradient at all.
+
+def _to_unit(input: Tensor, target: Tensor) -> list[Tensor]:
+    return [(at_least_float32(image) + 1) / 2 for image in (input, target)]
+
+
+def _positive(similarity: Tensor) -> Tensor:
+    """The similarity s itself from MIN_SIMILARITY t up; below, t^2 / (2 t - s), which continues it
+    with the same slope and tends to 0.
+
+    Dissimilar images may have a negative s, whose fractional power is undefined, and at 0 its slope
+    is infinite; clamping would leave such images without a gradient.
     """
-    lifted = SMALL**2 / (2 * SMALL - similarity.clamp_max(SMALL))
-    return torch.where(similarity > SMALL, similarity, lifted)
+    below = similarity.clamp_max(MIN_SIMILARITY)
+    raised = MIN_SIMILARITY**2 / (2 * MIN_SIMILARITY - below)
+    return torch.where(similarity > MIN_SIMILARITY, similarity, raised)

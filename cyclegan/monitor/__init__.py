@@ -1,28 +1,40 @@
-"""Monitors: where a run's numbers and pictures go. Each is three methods, and none can stop it."""
+"""Monitors receive a run's numbers and pictures. Each has three methods, and none can stop it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from cyclegan.runs.artifacts import Exhibit
+from cyclegan.runs.artifacts import (
+    Alarm,
+    Artifact,
+    HardImage,
+    HardImages,
+    Health,
+    Histogram,
+    Histograms,
+    Preview,
+)
+
+__all__ = ["Alarm", "Artifact", "HardImage", "HardImages", "Health", "Histogram", "Histograms"]
+__all__ += ["Monitor", "Monitors", "Preview"]
 
 
 class Monitor(Protocol):
-    """Something that is told how a run goes. Steps rise, but for a run that went back to an
-    earlier one: what was told of that step and later ones is then told again.
+    """Receives what a run reports. Steps rise, except after a rollback: then the points of the
+    step that the run returns to, and of later ones, come again.
     """
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """The curves' values at a step; `curves.GROUPS` tells what they are."""
+        """Receives the values of the curves; `health.curves.GROUPS` explains their names."""
 
-    def show(self, step: int, exhibit: Exhibit) -> None:
-        """Something to look at; a monitor passes over what it has no way to show."""
+    def show(self, step: int, artifact: Artifact) -> None:
+        """Receives something to look at; a monitor ignores the kinds that it cannot show."""
 
     def close(self) -> None:
-        """The run ends: write out what is still held back."""
+        """Writes what is still held back, at the end of the run."""
 
 
 class Monitors:
-    """Tells several monitors; with none, it is the monitor that does nothing."""
+    """Passes everything on to several monitors, or to none."""
 
     def __init__(self, monitors: Iterable[Monitor] = ()) -> None:
         self.monitors = list(monitors)
@@ -31,9 +43,9 @@ class Monitors:
         for monitor in self.monitors:
             monitor.scalars(step, values)
 
-    def show(self, step: int, exhibit: Exhibit) -> None:
+    def show(self, step: int, artifact: Artifact) -> None:
         for monitor in self.monitors:
-            monitor.show(step, exhibit)
+            monitor.show(step, artifact)
 
     def close(self) -> None:
         for monitor in self.monitors:

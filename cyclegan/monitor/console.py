@@ -1,8 +1,11 @@
-"""The run on the terminal: a live table where there is one, plain lines where there is not."""
+"""The run on the terminal: a live table, or plain lines where the output is no terminal."""
 
+import math
 import time
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import nullcontext
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from rich.console import Console as RichConsole
@@ -13,24 +16,25 @@ from rich.table import Table
 from rich.text import Text
 
 from cyclegan.monitor.health.curves import losses
-from cyclegan.monitor.time_left import TimeLeft
-from cyclegan.runs.artifacts import Exhibit, Health
+from cyclegan.runs.artifacts import Artifact, Health
 
 Item = TypeVar("Item")
 
+# How many times of steps are kept for the prediction of the time left.
+MARKS = 4000
+
 
 class _Terminal(RichConsole):
-    """One that may go away: whoever has piped the output into `head` still trains."""
+    """Training goes on if the terminal goes away, as when the output is piped into `head`."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
 
 
 class Console:
-    """Prints losses as they are reported; on a terminal, instead, one table that changes in place,
-    with how far the run is. rich leaves out the colours where NO_COLOR is set.
+    """Prints a line for each report or, on a terminal, updates a table with the progress.
 
-    `track` wraps the loop's batches; the time left comes from the steps of this run alone.
+    `track` wraps the batches of the training loop. rich omits the colours if NO_COLOR is set.
     """
 
     def __init__(
@@ -42,13 +46,12 @@ class Console:
         quiet: bool = False,
         silent: bool = False,
     ) -> None:
-        """quiet: no reports, only what must be known; silent: nothing at all."""
+        """quiet: prints no reports, only the lines of `print`; silent: prints nothing."""
         self.rich = _Terminal(highlight=False, soft_wrap=True, quiet=silent)
         self.quiet = quiet
         self.total_steps = total_steps
         self.steps_per_epoch = steps_per_epoch
-        self.time_left = TimeLeft(total_steps)
-        self.time_left.begin(first_step, time.monotonic())
+        self.marks = [(first_step, time.monotonic())]
         self.values: dict[str, float] = {}
         self.health: Health | None = None
         self.progress = Progress(
@@ -62,16 +65,14 @@ class Console:
         self.task = self.progress.add_task(
             "train", total=total_steps, completed=first_step, epoch=1, speed="", left=""
         )
-        self.live = Live(
-            console=self.rich, get_renderable=self._drawn, refresh_per_second=4, transient=False
-        )
+        self.live = Live(console=self.rich, get_renderable=self._render, refresh_per_second=4)
 
     @property
     def shows_table(self) -> bool:
         return self.rich.is_terminal and not self.quiet and not self.rich.quiet
 
-    def say(self, line: str) -> None:
-        """A line of plain text, above the live table where there is one."""
+    def print(self, line: str) -> None:
+        """Prints a line of plain text, above the table if there is one."""
         try:
             self.rich.print(line, markup=False)
         except OSError:
@@ -79,9 +80,9 @@ class Console:
             self.rich.quiet = True
 
     def track(self, batches: Iterable[Item], *, step: int) -> Iterator[Item]:
-        """The batches from a step up to the last, each counted when the loop asks for the next."""
-        self.time_left.begin(step, time.monotonic())
-        with self._shown():
+        """Yields batches up to the last step; counts each when the next one is requested."""
+        self.marks = [(step, time.monotonic())]
+        with self.live if self.shows_table else nullcontext():
             for batch in batches:
                 if step >= self.total_steps:
                     return
@@ -93,8 +94,20 @@ class Console:
                     return
 
     def skip(self, seconds: float) -> None:
-        """A pause of so long tells nothing of the time left."""
-        self.time_left.skip(seconds)
+        """Leaves the time of a pause out of the prediction."""
+        self.marks = [(step, then + seconds) for step, then in self.marks]
+
+    def seconds_left(self, step: int) -> float | None:
+        """Predicts the rest from the newer half of the steps; None before the first of them.
+
+        What slowed down the older half, such as compiling, does not come again.
+        """
+        middle = step - max(1, (step - self.marks[0][0]) // 2)
+        index = bisect_right(self.marks, (middle, math.inf)) - 1
+        if index < 0:
+            return None
+        then_step, then = self.marks[index]
+        return (time.monotonic() - then) / (step - then_step) * (self.total_steps - step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self.values = dict(values)
@@ -104,41 +117,33 @@ class Console:
         self.progress.update(self.task, speed=speed)
         if self.quiet or self.shows_table:
             return
-        told = "  ".join(f"{name} {short(value)}" for name, value in losses(values).items())
         epoch = max(0, step - 1) // self.steps_per_epoch + 1
-        self.say(
-            f"epoch {epoch}  step {step}/{self.total_steps}  {speed}  {self._left(step)}  {told}"
-        )
+        shown = (f"{name} {short(value)}" for name, value in losses(values).items())
+        where = f"epoch {epoch}  step {step}/{self.total_steps}"
+        self.print("  ".join([where, speed, self._left(step), *shown]))
 
-    def show(self, step: int, exhibit: Exhibit) -> None:
-        if isinstance(exhibit, Health):
-            self.health = exhibit
+    def show(self, step: int, artifact: Artifact) -> None:
+        if isinstance(artifact, Health):
+            self.health = artifact
 
     def close(self) -> None:
         self.live.stop()
 
-    @contextmanager
-    def _shown(self) -> Iterator[None]:
-        if not self.shows_table:
-            yield
-            return
-        with self.live:
-            yield
-
     def _count(self, step: int, **fields: Any) -> None:
-        self.time_left.at(step, time.monotonic())
+        if step - self.marks[-1][0] >= self.total_steps / MARKS:
+            self.marks.append((step, time.monotonic()))
         self.progress.update(self.task, completed=step, left=self._left(step), **fields)
 
     def _left(self, step: int) -> str:
-        seconds = self.time_left.left(step, time.monotonic())
-        return "" if seconds is None else f"{duration(seconds)} left"
+        seconds = self.seconds_left(step)
+        return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
 
-    def _drawn(self) -> Group:
+    def _render(self) -> Group:
         parts: list[Progress | Table | Text] = [self.progress]
         if self.values:
             parts.append(_table(losses(self.values)))
         if self.health is not None:
-            parts.append(_verdict(self.health))
+            parts.append(_summary(self.health))
         return Group(*parts)
 
 
@@ -152,26 +157,19 @@ def _table(values: Mapping[str, float]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for title in ("loss", "A", "B"):
         table.add_column(title, justify="left" if title == "loss" else "right", min_width=8)
-    for kind, of in rows.items():
-        cells = (short(of[domain]) if domain in of else "" for domain in "AB")
+    for kind, by_domain in rows.items():
+        cells = (short(by_domain[domain]) if domain in by_domain else "" for domain in "AB")
         table.add_row(Text(kind), *cells)
     return table
 
 
-def _verdict(health: Health) -> Text:
+def _summary(health: Health) -> Text:
     if not health.alarms:
         return Text("health: no alarms", style="green")
-    named = ", ".join(f"{alarm.name} ({alarm.where})" for alarm in health.alarms)
-    return Text(f"health: {named}", style="bold red")
+    alarms = ", ".join(f"{alarm.name} ({alarm.where})" for alarm in health.alarms)
+    return Text(f"health: {alarms}", style="bold red")
 
 
 def short(value: float) -> str:
-    """Three digits after the point, or three that say something: 12.345, but 0.00123."""
+    """Three decimals or, for small values, three significant digits: 12.345, 0.00123."""
     return f"{value:.3f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
-
-
-def duration(seconds: float) -> str:
-    """1:05:09 for 3,909 seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""The run for TensorBoard: tensorboard --logdir checkpoints."""
+"""The run on TensorBoard: tensorboard --logdir checkpoints."""
 
 import math
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from cyclegan.runs.artifacts import Exhibit, HardImages, Health, Histogram, Histograms, Preview
+from cyclegan.monitor import Artifact, HardImages, Health, Histogram, Histograms, Preview
 
 
 class TensorBoard:
-    """Writes events to <run_dir>/tensorboard, from a thread of the writer's own."""
+    """Writes events to <run_dir>/tensorboard; the writer has its own thread."""
 
     def __init__(self, run_dir: Path, *, first_step: int = 0) -> None:
         self.folder = run_dir / "tensorboard"
@@ -20,7 +20,7 @@ class TensorBoard:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         if step < self.step:
-            # The run went back: what was told of later steps is to be forgotten.
+            # After a rollback: TensorBoard drops the events of later steps.
             self.writer.close()
             self.writer = self._writer(step)
         self.step = step
@@ -28,20 +28,20 @@ class TensorBoard:
             if math.isfinite(value):
                 self.writer.add_scalar(f"{name.split('_')[0]}/{name}", value, step)
 
-    def show(self, step: int, exhibit: Exhibit) -> None:
+    def show(self, step: int, artifact: Artifact) -> None:
         writer = self.writer
-        if isinstance(exhibit, Preview):
-            picture = np.asarray(exhibit.image.convert("RGB"))
-            writer.add_image("preview", picture, step, dataformats="HWC")
-        elif isinstance(exhibit, Health):
-            writer.add_text("health", _listed(exhibit), step)
-        elif isinstance(exhibit, Histograms):
-            for name, histogram in exhibit.of.items():
+        if isinstance(artifact, Preview):
+            pixels = np.asarray(artifact.image.convert("RGB"))
+            writer.add_image("preview", pixels, step, dataformats="HWC")
+        elif isinstance(artifact, Health):
+            writer.add_text("health", _markdown(artifact), step)
+        elif isinstance(artifact, Histograms):
+            for name, histogram in artifact.by_name.items():
                 self._histogram(name, histogram, step)
-        elif isinstance(exhibit, HardImages):
-            for domain, histogram in exhibit.spread.items():
+        elif isinstance(artifact, HardImages):
+            for domain, histogram in artifact.spread.items():
                 self._histogram(f"cycle_error/{domain}", histogram, step)
-            for domain, images in exhibit.worst.items():
+            for domain, images in artifact.worst.items():
                 rows = [f"| {image.file} | {image.error:.1f} |" for image in images]
                 table = "\n".join(["| image | cycle error |", "|---|---|", *rows])
                 writer.add_text(f"hard_images/{domain}", table, step)
@@ -50,7 +50,7 @@ class TensorBoard:
         self.writer.close()
 
     def _writer(self, first_step: int) -> Any:
-        # Its package is an extra, and takes a second to load.
+        # The package is optional, and takes a second to import.
         from torch.utils.tensorboard import SummaryWriter
 
         return SummaryWriter(self.folder, purge_step=first_step or None)
@@ -72,7 +72,7 @@ class TensorBoard:
         )
 
 
-def _listed(health: Health) -> str:
+def _markdown(health: Health) -> str:
     alarms = [
         f"- **{alarm.name}** ({alarm.where}): {alarm.saw}. {alarm.means} Try: {alarm.remedy}"
         for alarm in health.alarms

@@ -15,14 +15,14 @@ GENERATORS = {
 DISCRIMINATORS = {
     "patch": "cyclegan.networks.discriminators.patchgan.PatchDiscriminator",
     "pixel": "cyclegan.networks.discriminators.patchgan.PixelDiscriminator",
-    "multiscale": "cyclegan.networks.discriminators.multiscale.MultiscaleDiscriminator",
+    "multiscale": "cyclegan.networks.discriminators.patchgan.MultiscaleDiscriminator",
     "unet": "cyclegan.networks.discriminators.unet_discriminator.UnetDiscriminator",
     "batch_head": "cyclegan.networks.discriminators.batch_head.BatchHeadDiscriminator",
 }
 
 # What discriminators see is augmented by (Zhao et al., 2020).
 DIFFAUGMENTS = {
-    "translation": "cyclegan.networks.diffaugment.Translation",
-    "cutout": "cyclegan.networks.diffaugment.Cutout",
-    "color": "cyclegan.networks.diffaugment.Color",
+    "translation": "cyclegan.networks.diffaugment.RandomTranslation",
+    "cutout": "cyclegan.networks.diffaugment.RandomCutout",
+    "color": "cyclegan.networks.diffaugment.RandomColor",
 }

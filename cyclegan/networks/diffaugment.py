@@ -1,7 +1,8 @@
-"""Augmentations of all that discriminators see, for small sets of images (Zhao et al., 2020).
+"""Differentiable augmentations of all images that discriminators see, for small sets of images
+(Zhao et al., 2020).
 
-Each is a callable on an NCHW batch in [-1, 1], through which the gradient passes; every image of
-the batch draws its own from torch's global generator on the batch's device.
+Each is a differentiable callable on an NCHW batch in [-1, 1]. Every image of the batch draws its
+own parameters from torch's global generator on the batch's device.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +17,8 @@ from cyclegan.config.checks import check_number
 Augmentation = Callable[[Tensor], Tensor]
 
 
-class Translation:
-    """Moves each image by whole pixels, up to `ratio` of its sides; what comes in is 0."""
+class RandomTranslation:
+    """Shifts each image by whole pixels, up to `ratio` of its sides, and fills up with 0."""
 
     def __init__(self, ratio: float = 1 / 8) -> None:
         self.ratio = check_number("ratio", ratio, most=1)
@@ -25,12 +26,12 @@ class Translation:
     def __call__(self, image: Tensor) -> Tensor:
         down, right = (int(side * self.ratio) for side in image.shape[-2:])
         padded = functional.pad(image, (right, right, down, down))
-        return _window(_window(padded, image.shape[2], dim=2), image.shape[3], dim=3)
+        return _random_crop(_random_crop(padded, image.shape[2], dim=2), image.shape[3], dim=3)
 
 
-class Cutout:
-    """Sets a rectangle of `ratio` of each side to 0, at a place of its own in each image; it may
-    reach half over the border.
+class RandomCutout:
+    """Sets a rectangle of `ratio` of each side to 0, at a random place of each image; up to half of
+    it may lie outside.
     """
 
     def __init__(self, ratio: float = 1 / 2) -> None:
@@ -42,12 +43,12 @@ class Cutout:
         return image.masked_fill(cut, 0)
 
 
-class Color:
-    """Changes light and colours: not where the colour itself is to be learned.
+class RandomColor:
+    """Changes brightness and colours; unsuitable if colour itself is to be learned.
 
     Args:
-        brightness: the most that is added to all channels, or taken off.
-        saturation: the most by which the factor on a pixel's distance from its gray differs from 1.
+        brightness: the largest number that is added to all channels, or subtracted.
+        saturation: how far the factor on a pixel's distance from its gray may differ from 1.
         contrast: the same for the distance from the image's mean.
     """
 
@@ -59,17 +60,17 @@ class Color:
         self.contrast = check_number("contrast", contrast, most=1)
 
     def __call__(self, image: Tensor) -> Tensor:
-        image = image + _draw(image, self.brightness)
+        image = image + _uniform(image, self.brightness)
         gray = image.mean(dim=1, keepdim=True)
-        image = torch.lerp(gray, image, 1 + _draw(image, self.saturation))
+        image = torch.lerp(gray, image, 1 + _uniform(image, self.saturation))
         mean = image.mean(dim=(1, 2, 3), keepdim=True)
-        return torch.lerp(mean, image, 1 + _draw(image, self.contrast))
+        return torch.lerp(mean, image, 1 + _uniform(image, self.contrast))
 
 
-class Augmented:
-    """A discriminator that sees its images augmented, called just as it is.
+class AugmentedDiscriminator:
+    """A discriminator of augmented images.
 
-    Not a module: the discriminator's weights stay where they are, under their own names.
+    No module, so that the discriminator's weights keep their names.
     """
 
     def __init__(
@@ -82,32 +83,31 @@ class Augmented:
     def __call__(self, image: Tensor, *, real: bool = False) -> Tensor | list[Tensor]:
         for augment in self.augmentations:
             image = augment(image)
-        told = {"real": real} if self.keeps_queues else {}
-        logits: Tensor | list[Tensor] = self.discriminator(image, **told)
+        options = {"real": real} if self.keeps_queues else {}
+        logits: Tensor | list[Tensor] = self.discriminator(image, **options)
         return logits
 
 
-def _draw(image: Tensor, most: float) -> Tensor:
-    """One number an image, uniform from -most to most."""
+def _uniform(image: Tensor, most: float) -> Tensor:
+    """One number per image, uniform from -most to most."""
     shape = (len(image), 1, 1, 1)
     return most * (2 * torch.rand(shape, dtype=image.dtype, device=image.device) - 1)
 
 
-def _window(image: Tensor, side: int, *, dim: int) -> Tensor:
-    """`side` rows (dim 2) or columns (dim 3) of each image, beginning at one of its own."""
+def _random_crop(image: Tensor, side: int, *, dim: int) -> Tensor:
+    """`side` rows (dim 2) or columns (dim 3) of each image, from a random one on."""
     room = image.shape[dim] - side
     first = torch.randint(room + 1, (len(image), 1), device=image.device)
-    places = first + torch.arange(side, device=image.device)
-    shape = [len(image), 1, 1, 1]
-    shape[dim] = side
+    index = first + torch.arange(side, device=image.device)
+    index = index[:, None, :, None] if dim == 2 else index[:, None, None, :]
     sizes = list(image.shape)
     sizes[dim] = side
-    return image.gather(dim, places.view(shape).expand(sizes))
+    return image.gather(dim, index.expand(sizes))
 
 
 def _span(image: Tensor, side: int, size: int) -> Tensor:
-    """Which of the `side` places are in a span of `size` round a place that each image draws."""
+    """A mask of `side` positions per image: `size` of them around a random one."""
     middle = torch.randint(side + 1 - size % 2, (len(image), 1), device=image.device)
-    place = torch.arange(side, device=image.device)
+    position = torch.arange(side, device=image.device)
     first = middle - size // 2
-    return (place >= first) & (place < first + size)
+    return (position >= first) & (position < first + size)

@@ -1,79 +1,69 @@
-"""Networks as a device runs them best: in half precision, in its memory format, compiled."""
+"""How networks are executed: precision, memory format, batched passes, compilation."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.parametrize import is_parametrized
 
+from cyclegan.config.errors import shorten
 from cyclegan.hardware.devices import Precision
-from cyclegan.networks.layers import Block
+from cyclegan.networks.layers import ResidualBlock
 
-HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# CUDA graphs of whole steps are recorded elsewhere, round what these modes compile.
-MODES = {"default": None, "max": "max-autotune-no-cudagraphs"}
+HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# CUDA graphs are captured of whole steps, around what these modes compile.
+COMPILE_MODES = {"default": None, "max": "max-autotune-no-cudagraphs"}
+
+Size = tuple[int, int]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Speed:
-    """How networks are computed; what they compute is the same but for rounding.
+class ExecutionPlan:
+    """How networks are executed; the results are equal up to rounding.
 
-    joined: batches that pass one network side by side pass it as one, where that is equal.
-    fused: the optimizer's update is one kernel.
-    graph: a whole step is recorded and replayed (CUDA graphs).
-    checkpointed: blocks of the generators are computed again on the way back, to save memory.
+    batch_passes: several batches for one network are concatenated to one, if the result is equal.
+    fused_optimizer: an optimizer's update is one kernel.
+    cuda_graphs: whole steps are captured as CUDA graphs and replayed.
+    activation_checkpointing: the blocks of the generators are recomputed in the backward pass.
     """
 
     precision: Precision = "fp32"
     channels_last: bool = False
     compile: Literal["off", "default", "max"] = "off"
-    joined: bool = True
-    fused: bool = False
-    graph: bool = False
-    checkpointed: bool = False
+    batch_passes: bool = True
+    fused_optimizer: bool = False
+    cuda_graphs: bool = False
+    activation_checkpointing: bool = False
 
 
-PLAIN = Speed()
+EAGER_FP32 = ExecutionPlan()
 
 
-class Running:
-    """A network, called just as it is.
+class Executor:
+    """Calls a network as a plan says.
 
-    Images keep their own type on the way in and out: inside, convolutions run in half precision
-    and norms gather their statistics in float32, as autocast arranges it.
+    Images keep their dtype on the way in and out. Inside, autocast runs convolutions in half
+    precision, while norms compute their statistics in float32.
     """
 
-    def __init__(self, network: nn.Module, speed: Speed = PLAIN) -> None:
+    def __init__(self, network: nn.Module, plan: ExecutionPlan = EAGER_FP32) -> None:
         self.network = network
-        self.speed = speed
+        self.plan = plan
         self.keeps_queues = bool(getattr(network, "keeps_queues", False))
-        self.per_sample = speed.joined and is_per_sample(network)
-        for block in network.modules():
-            if isinstance(block, Block):
-                block.recompute = speed.checkpointed
-        if speed.channels_last:
-            network.to(memory_format=torch.channels_last)
-        self.forward: Callable[..., Any] = self._forward
-        if speed.compile != "off":
-            self.forward = self._compile
+        self.per_sample = plan.batch_passes and is_per_sample(network)
+        self.forward: Callable[..., Any] = self._eager if plan.compile == "off" else self._compile
 
-    def __call__(self, image: Tensor, **told: bool) -> Any:
-        return self.forward(image, **told)
-
-    def _compile(self, image: Tensor, **told: bool) -> Any:
-        """At the first call: the compiler takes seconds to load, for which nobody is to wait who
-        has mistyped an option.
-        """
-        # Both generators, and both states of a discriminator, count as one function's shapes.
-        torch._dynamo.config.recompile_limit = 64
-        mode = MODES[self.speed.compile]
-        self.forward = torch.compile(self._forward, dynamic=False, mode=mode)
-        return self.forward(image, **told)
+    def __call__(self, image: Tensor, **options: bool) -> Any:
+        return self.forward(image, **options)
 
     def uncompile(self) -> None:
-        self.forward = self._forward
+        self.forward = self._eager
 
     def encode(self, image: Tensor, layers: Sequence[int] | None = None) -> list[Tensor]:
         """The network's own `encode`, in the same precision."""
@@ -81,31 +71,85 @@ class Running:
             features: list[Tensor] = self.network.encode(image, layers)  # type: ignore[operator]
         return features
 
-    def side_by_side(self, batches: Sequence[Tensor]) -> list[Tensor]:
-        """What the network makes of each batch: as one batch where that is equal, else in turn."""
+    def forward_many(self, batches: Sequence[Tensor]) -> list[Tensor]:
+        """The output for each batch: in one pass if the result is equal, else one by one."""
         if not self.per_sample or len({batch.shape[1:] for batch in batches}) != 1:
             return [self(batch) for batch in batches]
-        together: Tensor = self(torch.cat(list(batches)))
-        sizes = [len(batch) for batch in batches]
-        return list(torch.split(together, sizes))
+        outputs: Tensor = self(torch.cat(list(batches)))
+        return list(torch.split(outputs, [len(batch) for batch in batches]))
 
-    def _forward(self, image: Tensor, **told: bool) -> Any:
-        if self.speed.channels_last:
+    def _compile(self, image: Tensor, **options: bool) -> Any:
+        """Compiles in the first call: loading the compiler takes seconds, too long to wait for an
+        error in an option.
+        """
+        # Both generators, and both states of a discriminator, count as one function's shapes.
+        torch._dynamo.config.recompile_limit = 64
+        mode = COMPILE_MODES[self.plan.compile]
+        self.forward = torch.compile(self._eager, dynamic=False, mode=mode)
+        return self.forward(image, **options)
+
+    def _eager(self, image: Tensor, **options: bool) -> Any:
+        if self.plan.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
         with self._autocast(image):
-            output = self.network(image, **told)
+            output = self.network(image, **options)
         if isinstance(output, Tensor):
             return output.to(image.dtype)
         return [each.to(image.dtype) for each in output]
 
     def _autocast(self, image: Tensor) -> torch.autocast:
-        half = HALVES.get(self.speed.precision)
+        half = HALF_DTYPES.get(self.plan.precision)
         return torch.autocast(image.device.type, dtype=half, enabled=half is not None)
 
 
+class FixedBatchExecutor:
+    """A compiled network for images of a few sizes, which falls back to eager mode if it cannot be
+    compiled. Each size is compiled for one batch size; smaller batches are padded with black.
+    """
+
+    def __init__(self, executor: Executor, batch_sizes: Mapping[Size, int]) -> None:
+        self.executor = executor
+        self.batch_sizes = dict(batch_sizes)
+        self.announced: set[Size] = set()
+
+    def __call__(self, images: Tensor, size: Size, *, eager: Callable[[Tensor], Tensor]) -> Tensor:
+        """`size` is (width, height) before padding; `eager` is the uncompiled network."""
+        if size not in self.announced:
+            self.announced.add(size)
+            logger.info(
+                "compiling for images of %dx%d px; what was compiled before is found again", *size
+            )
+        missing = self.batch_sizes[size] - len(images)
+        try:
+            padded = functional.pad(images, (0, 0) * 3 + (0, missing), value=-1.0)
+            outputs: Tensor = self.executor(padded)[: len(images)]
+            return outputs
+        # A compiler and its dependencies may raise anything.
+        except Exception as error:
+            problem = shorten(next(iter(str(error).splitlines()), type(error).__name__), 200)
+        # After the handler, as the error's frames hold memory. An error of another cause, such as
+        # an image that is too large, is raised again here.
+        outputs = eager(images)
+        self.batch_sizes.clear()
+        logger.warning("this cannot be compiled, and goes on uncompiled: %s", problem)
+        return outputs
+
+
+def configure(network: nn.Module, plan: ExecutionPlan) -> Executor:
+    """Sets the memory format of the network's weights and the recomputation of its blocks, and
+    returns its executor.
+    """
+    for module in network.modules():
+        if isinstance(module, ResidualBlock):
+            module.recompute = plan.activation_checkpointing
+    if plan.channels_last:
+        network.to(memory_format=torch.channels_last)
+    return Executor(network, plan)
+
+
 def is_per_sample(network: nn.Module) -> bool:
-    """Whether what comes of an image depends on that image alone: on no other of its batch, no
-    random number and no count of calls. Of networks that are not of this package nobody knows.
+    """Whether the output for an image depends on that image alone: on no other of its batch, no
+    random number and no count of calls. False for networks from outside this package.
     """
     return all(map(_is_per_sample, network.modules()))
 
@@ -113,7 +157,7 @@ def is_per_sample(network: nn.Module) -> bool:
 def _is_per_sample(module: nn.Module) -> bool:
     if type(module).__module__.partition(".")[0] not in ("torch", __name__.partition(".")[0]):
         return False
-    draws = isinstance(module, nn.modules.dropout._DropoutNd) or getattr(module, "noise", None)
-    mixes = isinstance(module, nn.modules.batchnorm._BatchNorm)
-    # Spectral norm takes a power iteration at every call.
-    return not (draws or mixes or is_parametrized(module))
+    is_random = isinstance(module, nn.modules.dropout._DropoutNd) or getattr(module, "noise", None)
+    # Spectral norm makes a power iteration in every call.
+    is_batch_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    return not (is_random or is_batch_norm or is_parametrized(module))

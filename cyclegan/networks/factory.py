@@ -1,4 +1,4 @@
-"""Networks built from the terms that name them, not yet initialized."""
+"""Builds networks, not yet initialized, from the terms that name them."""
 
 from typing import Any
 
@@ -14,12 +14,23 @@ GENERATOR_NAMES = ("G_AB", "G_BA")
 
 def build_generator(term: Term, *, channels: int, scale: int = 1, shrink: int = 1) -> nn.Module:
     """A generator whose output is `scale` times larger, or `shrink` times smaller, than its input.
-    Raises UserError if the named network cannot resize images so.
+    Raises UserError if the named network cannot resize images in this way.
     """
     network = _build(term, GENERATORS, channels=channels, scale=scale, shrink=shrink)
-    if (getattr(network, "scale", 1), getattr(network, "shrink", 1)) != (scale, shrink):
-        raise UserError(_wrong_size(term, scale, shrink))
-    return network
+    if (getattr(network, "scale", 1), getattr(network, "shrink", 1)) == (scale, shrink):
+        return network
+    problem = "changes the size of images: say so by --scale"
+    if scale > 1:
+        problem = (
+            f"does not enlarge images, as --scale {scale} asks of G_AB: use edsr, rrdb, srcnn, "
+            "vgg7 or dcscn"
+        )
+    elif shrink > 1:
+        problem = (
+            f"does not reduce images, as --scale {shrink} asks of G_BA: add --generator_BA edsr, "
+            "or the fixed --generator_BA bicubic"
+        )
+    raise UserError(f"--{term.option}: {term.name} {problem}")
 
 
 def build_discriminator(term: Term, *, channels: int) -> nn.Module:
@@ -33,17 +44,3 @@ def _build(term: Term, table: parts.Table, **defaults: Any) -> nn.Module:
             f"--{term.option}: {term.name} is no network: it must make a torch.nn.Module"
         )
     return network
-
-
-def _wrong_size(term: Term, scale: int, shrink: int) -> str:
-    if scale == shrink == 1:
-        return f"--{term.option}: {term.name} changes the size of images: say so by --scale"
-    if scale > 1:
-        return (
-            f"--{term.option}: {term.name} does not enlarge images, as --scale {scale} asks of "
-            "G_AB: use edsr, rrdb, srcnn, vgg7 or dcscn"
-        )
-    return (
-        f"--{term.option}: {term.name} does not reduce images, as --scale {shrink} asks of G_BA: "
-        "add --generator_BA edsr, or the fixed --generator_BA bicubic"
-    )

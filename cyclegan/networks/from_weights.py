@@ -1,78 +1,46 @@
-"""What architecture a weight file belongs to, told from its keys and shapes alone."""
+"""The architecture of a weight file, detected from its keys and shapes alone."""
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from cyclegan.config.errors import UserError
 
 Weights = Mapping[str, Tensor]
-Options = dict[str, object]
-
-_EDSR_BLOCK = re.compile(r"body\.\d+\.convs\.0\.weight")
-_RRDB_LAST = re.compile(r"body\.(\d+)\.weight")
-_BLOCK = re.compile(r"model\.(\d+)\.conv_block\.(\d+)\.weight")
-_CHAIN = re.compile(r"layers\.\d+\.weight")
-_GAIN = re.compile(r"model\.(\d+)\.gain")
+Architecture = tuple[str, dict[str, Any]]
 
 
-def generator_expression(weights: Weights, *, source: Path) -> str:
+def detect_architecture(weights: Weights, *, source: Path) -> str:
     """The --generator expression of a state dict, ours or the classic implementation's.
 
     Raises UserError for any other network.
     """
-    readers = {
-        "attention": _attention,
-        "resnet": _resnet,
-        "unet": _unet,
-        "rrdb": _rrdb,
-        "edsr": _edsr,
-        "vgg7": _vgg7,
-        "srcnn": _srcnn,
-    }
-    for name, read in readers.items():
-        options = _read(read, weights)
-        if options is not None:
-            return f"{name}({', '.join(f'{key}={value}' for key, value in options.items())})"
+    for read in (_resnet, _unet, _restoration, _chain):
+        try:
+            found = read(weights)
+        # Numbers and shapes of a foreign file may make no sense.
+        except (ValueError, TypeError, RuntimeError, ZeroDivisionError, OverflowError, IndexError):
+            continue
+        # Every block has a weight.
+        if found is not None and found[1].get("blocks", 0) <= len(weights):
+            return f"{found[0]}({', '.join(f'{key}={value}' for key, value in found[1].items())})"
     raise UserError(
-        f"{source} holds no generator that can be told from its keys ({', '.join(readers)} can): "
-        "translate with --name of its run instead"
+        f"{source} holds no generator that can be told from its keys (attention, resnet, unet, "
+        "rrdb, edsr, vgg7, srcnn can): translate with --name of its run instead"
     )
 
 
-def _read(read: Callable[[Weights], Options | None], weights: Weights) -> Options | None:
-    """The options, or None too where somebody's numbers or shapes make no sense."""
-    try:
-        options = read(weights)
-    except (ValueError, TypeError, RuntimeError, ZeroDivisionError, OverflowError, IndexError):
-        return None
-    # No block is without a weight.
-    blocks = (options or {}).get("blocks", 0)
-    return None if isinstance(blocks, int) and blocks > len(weights) else options
+def _indices(pattern: str, weights: Weights) -> list[int]:
+    """The numbers in the keys of this pattern."""
+    return [int(match[1]) for match in (re.fullmatch(pattern, key) for key in weights) if match]
 
 
-def _rrdb(weights: Weights) -> Options | None:
-    options = _restoring(weights)
-    # Behind the blocks stands a convolution, whose number is theirs.
-    blocks = [int(match[1]) for match in map(_RRDB_LAST.fullmatch, weights) if match]
-    if options is None or not blocks:
-        return None
-    first = weights.get("body.0.dense.0.convs.0.weight")
-    growth = {} if first is None else {"growth": first.shape[0]}
-    return {**options, "blocks": blocks[0], **growth}
-
-
-def _edsr(weights: Weights) -> Options | None:
-    options = _restoring(weights)
-    blocks = sum(bool(_EDSR_BLOCK.fullmatch(key)) for key in weights)
-    return options and {**options, "blocks": blocks}
-
-
-def _restoring(weights: Weights) -> Options | None:
-    """What edsr and rrdb have in common; a buffer that is not there is an option not used."""
+def _restoration(weights: Weights) -> Architecture | None:
+    """Edsr or rrdb. A missing buffer is an option at its default."""
     head = weights.get("head.weight")
     if head is None or head.ndim != 4 or "fine.weight" not in weights:
         return None
@@ -80,76 +48,78 @@ def _restoring(weights: Weights) -> Options | None:
     names = ("reduce", "scale", "shrink")
     factors = {name: int(weights.get(f"{name}_factor", 1)) for name in names}
     folded = math.isqrt(head.shape[1] // 3)
-    return {
+    options = {
         "channels": head.shape[0],
         "fold": folded // factors["shrink"],
         "noise": head.shape[1] - 3 * folded**2,
         "highpass": 0 if side is None else int(side),
         **factors,
     }
+    # The blocks of rrdb are followed by a convolution, whose index is their number.
+    last = _indices(r"body\.(\d+)\.weight", weights)
+    if not last:
+        blocks = len(_indices(r"body\.(\d+)\.convs\.0\.weight", weights))
+        return "edsr", {**options, "blocks": blocks}
+    first = weights.get("body.0.dense.0.convs.0.weight")
+    growth = {} if first is None else {"growth": first.shape[0]}
+    return "rrdb", {**options, "blocks": last[0], **growth}
 
 
-def _vgg7(weights: Weights) -> Options | None:
-    options = _srcnn(weights) if "leak" in weights else None
-    return options and {name: value for name, value in options.items() if name != "spec"}
-
-
-def _srcnn(weights: Weights) -> Options | None:
-    shapes = [weight.shape for key, weight in weights.items() if _CHAIN.fullmatch(key)]
+def _chain(weights: Weights) -> Architecture | None:
+    """vgg7 or srcnn."""
+    indices = _indices(r"layers\.(\d+)\.weight", weights)
+    shapes = [weights[f"layers.{index}.weight"].shape for index in indices]
     if not shapes or any(len(shape) != 4 for shape in shapes):
         return None
-    layers = "_".join(f"{width}x{height}x{side}" for width, _, height, side in shapes)
-    return {
-        # Quoted, as the expression is Python.
-        "spec": repr(layers),
+    options = {
         "color": "y" if shapes[0][1] == 1 else "rgb",
         "residual": "residual_scale" in weights,
         "scale": int(weights.get("scale_factor", 1)),
     }
+    if "leak" in weights:
+        return "vgg7", options
+    spec = "_".join(f"{filters}x{height}x{width}" for filters, _, height, width in shapes)
+    # Quoted, as the expression is Python.
+    return "srcnn", {"spec": repr(spec), **options}
 
 
-def _attention(weights: Weights) -> Options | None:
-    gains = [key for key in weights if _GAIN.fullmatch(key)]
-    options = _resnet(weights) if gains else None
-    return options and {
-        **options,
-        "heads": weights[gains[0]].shape[0],
-        "attentions": len(gains),
-    }
-
-
-def _resnet(weights: Weights) -> Options | None:
-    found = [match for match in map(_BLOCK.fullmatch, weights) if match]
-    blocks = sorted({int(match[1]) for match in found})
+def _resnet(weights: Weights) -> Architecture | None:
+    """Resnet or attention."""
+    blocks = sorted(set(_indices(r"model\.(\d+)\.conv_block\.\d+\.weight", weights)))
     width = _width(weights, "model.1.weight")
     if width is None or not blocks:
         return None
-    # Told by four dimensions: a batch norm may stand in the place that a dropout moves one to.
-    convs = {int(match[2]) for match in found if weights[match[0]].ndim == 4}
+    # With dropout, the second convolution moves to index 6, where a batch norm may be without it:
+    # convolutions have four dimensions.
+    sixth = weights.get(f"model.{blocks[0]}.conv_block.6.weight")
     downs, antialias = _halvings(weights, width, blocks[0])
-    # An attention may stand behind the last block.
-    gains = [int(match[1]) for match in map(_GAIN.fullmatch, weights) if match]
-    return {
+    gains = _indices(r"model\.(\d+)\.gain", weights)
+    options = {
         "channels": width,
         "blocks": len(blocks),
         "downs": downs,
         "norm": _norm(weights, blocks[0]),
+        # An attention may follow the last block.
         "upsample": _upsample(weights, f"model.{max(blocks + gains) + 1}"),
-        "dropout": 6 in convs,
+        "dropout": sixth is not None and sixth.ndim == 4,
         "residual": "residual_scale" in weights,
         "antialias": antialias,
     }
+    if not gains:
+        return "resnet", options
+    heads = weights[f"model.{gains[0]}.gain"].shape[0]
+    return "attention", {**options, "heads": heads, "attentions": len(gains)}
 
 
 def _halvings(weights: Weights, width: int, first_block: int) -> tuple[int, bool]:
-    """Their number and whether they are antialiased. The head takes four places, and each halving
+    """Their number and whether they are antialiased. The head has four layers, and each halving
     three, or four with a blur.
     """
-    places = first_block - 4
+    layers = first_block - 4
     inner = weights.get(f"model.{first_block}.conv_block.1.weight")
-    doubled = width * 2 ** (places // 4)
-    antialias = places % 4 == 0 and inner is not None and inner.shape[:1] == (doubled,)
-    return (places // 4, places > 0) if antialias else (places // 3, False)
+    doubled = width * 2 ** (layers // 4)
+    antialias = layers % 4 == 0 and inner is not None and inner.shape[:1] == (doubled,)
+    return (layers // 4, layers > 0) if antialias else (layers // 3, False)
 
 
 def _norm(weights: Weights, block: int) -> str:
@@ -158,7 +128,7 @@ def _norm(weights: Weights, block: int) -> str:
     return "instance" if f"model.{block}.conv_block.1.bias" in weights else "none"
 
 
-def _unet(weights: Weights) -> Options | None:
+def _unet(weights: Weights) -> Architecture | None:
     width = _width(weights, "model.model.0.weight")
     if width is None:
         return None
@@ -167,7 +137,7 @@ def _unet(weights: Weights) -> Options | None:
         inner, layers = f"{inner}.3.model", layers + 1
     has_bias = "model.model.0.bias" in weights
     has_norm = any(key.endswith("running_mean") for key in weights)
-    return {
+    return "unet", {
         "channels": width,
         "layers": layers,
         "norm": "instance" if has_bias else "batch" if has_norm else "none",
@@ -176,15 +146,13 @@ def _unet(weights: Weights) -> Options | None:
 
 
 def _upsample(weights: Weights, key: str) -> str:
-    """By the place of the convolution within the layer: a deconv is itself one."""
-    places = {"resize": 2, "pixelshuffle": 1}
-    found = [name for name, place in places.items() if f"{key}.{place}.weight" in weights]
+    """Detected by the index of the convolution inside the layer; a deconv is one itself."""
+    indices = {"resize": 2, "pixelshuffle": 1}
+    found = [name for name, index in indices.items() if f"{key}.{index}.weight" in weights]
     return found[0] if found else "deconv"
 
 
-def _width(weights: Weights, head: str) -> int | None:
-    """The filters of a first convolution on three colours; None if it is no such thing."""
-    weight = weights.get(head)
-    if weight is None or weight.ndim != 4 or weight.shape[1] != 3:
-        return None
-    return weight.shape[0]
+def _width(weights: Weights, key: str) -> int | None:
+    """The filters of a first convolution on three colours; None if it is no such convolution."""
+    weight = weights.get(key)
+    return None if weight is None or weight.shape[1:2] != (3,) or weight.ndim != 4 else len(weight)

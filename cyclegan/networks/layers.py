@@ -1,6 +1,7 @@
-"""Norms, resizing layers, initial weights and checks of options that every network shares."""
+"""Norms, upsampling layers, first weights and checks of options that the networks share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -8,13 +9,13 @@ from torch.nn import functional
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 
-from cyclegan.config.checks import check_choice
+from cyclegan.config.checks import check_choice, check_count
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """torch's instance norm without weights or statistics, as the group norm of single channels:
-    one kernel of its own, on whose result a ReLU in place is one more. In channels last, torch's
-    own gives a single image a wrong gradient (2.15, on a CPU).
+    """torch's instance norm without weights or statistics, computed as a group norm with a group per
+    channel: one kernel, whose result an in-place ReLU may overwrite. In channels last, torch's own
+    gives a single image a wrong gradient (2.15, on a CPU).
     """
 
     def __init__(self, channels: int) -> None:
@@ -22,7 +23,9 @@ class InstanceNorm(nn.InstanceNorm2d):
 
     def forward(self, features: Tensor) -> Tensor:
         if features.shape[-2] * features.shape[-1] == 1:
-            raise ValueError(f"nothing is left to norm in features of {tuple(features.shape)}")
+            raise ValueError(
+                f"instance norm of a single value per channel, {tuple(features.shape)}"
+            )
         return functional.group_norm(features, self.num_features, eps=self.eps)
 
 
@@ -41,33 +44,31 @@ INITS: dict[str, Callable[[Tensor, float], object]] = {
 
 
 def norm_layer(kind: str) -> Callable[[int], nn.Module]:
-    """A constructor from a channel count; raises ValueError for an unknown kind."""
+    """A constructor from a number of channels; raises ValueError for an unknown kind."""
     return NORMS[check_choice("norm", kind, NORMS)]
 
 
 def conv_bias(norm: str) -> bool:
-    """Whether a convolution before this norm carries a bias.
-
-    The classic implementation gives one only before instance norm, and its weight files hold
-    exactly those biases.
+    """Whether a convolution before this norm has a bias: as in the classic implementation, whose
+    weight files hold biases before instance norm only.
     """
     return norm == "instance"
 
 
 def initialize(network: nn.Module, *, init_type: str = "normal", gain: float = 0.02) -> None:
-    """Fresh weights from torch's global generator: convolutions and linear layers by `init_type`,
-    biases 0, batch norm scales N(1, gain) (Radford et al., 2016).
+    """Draws first weights from torch's global generator: convolutions and linear layers by
+    `init_type`, biases 0, batch norm scales N(1, gain) (Radford et al., 2016).
 
-    What is fixed (requires_grad off) keeps its values. A network with a `correction` layer starts
-    as the identity: that layer's weights are 0. A pixel-shuffle starts without a checkerboard.
+    Parameters without requires_grad keep their values. A network with a `correction` layer starts
+    as the identity: the weights of that layer are 0. Pixel-shuffles start without a checkerboard.
     """
-    draw = INITS[init_type]
+    init = INITS[init_type]
     for module in network.modules():
         if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
-            _first_values(module, lambda weight: draw(weight, gain))
+            _initialize_layer(module, lambda weight: init(weight, gain))
         elif isinstance(module, nn.BatchNorm2d) and module.affine:
-            _first_values(module, lambda weight: nn.init.normal_(weight, 1.0, gain))
-    # A layer comes before its convolution in modules(): this needs a round of its own.
+            _initialize_layer(module, lambda weight: nn.init.normal_(weight, 1.0, gain))
+    # In a second round, as modules() gives a layer before the convolution inside it.
     for module in network.modules():
         if isinstance(module, PixelShuffleConv):
             module.share_weights()
@@ -76,45 +77,69 @@ def initialize(network: nn.Module, *, init_type: str = "normal", gain: float = 0
         nn.init.zeros_(correction.weight)
 
 
-def _first_values(module: nn.Module, draw: Callable[[Tensor], object]) -> None:
-    weight, bias = _stored_weight(module), module.bias
+def _initialize_layer(module: nn.Module, init: Callable[[Tensor], object]) -> None:
+    if is_parametrized(module, "weight"):
+        # Under spectral norm each access to `module.weight` takes a power iteration.
+        weight = module.parametrizations.weight.original  # type: ignore[union-attr]
+    else:
+        weight = module.weight
+    bias = module.bias
+    assert isinstance(weight, Tensor)
     if weight.requires_grad:
-        draw(weight)
+        init(weight)
     if isinstance(bias, nn.Parameter) and bias.requires_grad:
         nn.init.zeros_(bias)
 
 
-def _stored_weight(module: nn.Module) -> Tensor:
-    """The weight as it is stored: under spectral norm, `module.weight` is made of it each time."""
-    if is_parametrized(module, "weight"):
-        return module.parametrizations.weight.original  # type: ignore[union-attr, return-value]
-    return module.weight  # type: ignore[return-value]
+# A photograph in [-1, 1] minus its local mean has a standard deviation of about 1 / 8.
+HIGH_PASS_GAIN = 8.0
 
 
-# What is left of a photograph in [-1, 1] without its local mean has a deviation of about 1 / 8.
-DETAIL_GAIN = 8.0
-
-
-def detail(image: Tensor, size: int) -> Tensor:
-    """The image less its mean over `size` x `size` pixels round each (fewer at the border), brought
-    to a deviation of about 1; with size 0, the image itself.
+def high_pass(image: Tensor, size: int) -> Tensor:
+    """The image minus its mean over `size` x `size` pixels (fewer at the border), scaled to a
+    standard deviation of about 1; with size 0, the image itself.
     """
     if size == 0:
         return image
     mean = functional.avg_pool2d(image, size, 1, size // 2, count_include_pad=False)
-    return DETAIL_GAIN * (image - mean)
+    return HIGH_PASS_GAIN * (image - mean)
 
 
 def check_highpass(size: int) -> int:
-    whole = isinstance(size, int) and not isinstance(size, bool)
-    if not whole or size < 0 or (size and size % 2 != 1):
+    if check_count("highpass", size, least=0) and size % 2 == 0:
         raise ValueError(f"highpass={size} must be an odd number, or 0")
     return size
 
 
-class Block(nn.Module):
-    """x + branch(x), all of one shape. With `recompute`, what is inside the branch is not kept for
-    the way back but computed once more there: less memory, a third more time (Chen et al., 2016).
+class Encoder(nn.Module):
+    """A generator whose features can be read layer by layer, as contrastive losses need them."""
+
+    @property
+    def encode_layers(self) -> tuple[int, ...]:
+        """The layers that `encode` returns by default."""
+        raise NotImplementedError
+
+    def layer_outputs(self, image: Tensor) -> Iterator[Tensor]:
+        """The outputs of the layers in their order, N x C x h x w each."""
+        raise NotImplementedError
+
+    def encode(self, image: Tensor, layers: Sequence[int] | None = None) -> list[Tensor]:
+        """The outputs of these layers; layers after the last of them are not computed. Raises
+        ValueError for a layer that does not exist.
+        """
+        wanted = self.encode_layers if layers is None else layers
+        for layer in wanted:
+            check_count("layer", layer, least=0)
+        last = max(wanted, default=-1)
+        outputs = list(islice(self.layer_outputs(image), last + 1))
+        if last >= len(outputs):
+            raise ValueError(f"layer={last} must be at most {len(outputs) - 1}")
+        return [outputs[layer] for layer in wanted]
+
+
+class ResidualBlock(nn.Module):
+    """x + branch(x), all of one shape. With `recompute`, the activations inside the branch are not
+    stored but recomputed in the backward pass: less memory, a third more time (Chen et al., 2016).
     """
 
     recompute = False
@@ -131,7 +156,7 @@ class Block(nn.Module):
 
 
 class ResizeConv(nn.Sequential):
-    """Enlargement by 2 without checkerboards: nearest neighbour, then a 3x3 convolution
+    """Upsampling by 2 without checkerboards: nearest neighbour, then a 3x3 convolution
     (Odena et al., 2016).
     """
 
@@ -144,7 +169,7 @@ class ResizeConv(nn.Sequential):
 
 
 class PixelShuffleConv(nn.Sequential):
-    """Enlargement by 2: a 3x3 convolution to four times the channels, folded out into pixels
+    """Upsampling by 2: a 3x3 convolution to four times the channels, rearranged into pixels
     (Shi et al., 2016).
 
     `initialize` gives the four convolutions of one output channel the same weights, so that it
@@ -160,27 +185,23 @@ class PixelShuffleConv(nn.Sequential):
 
     @torch.no_grad()
     def share_weights(self) -> None:
-        """The weights of each output channel's first pixel for its other three as well."""
-        conv = self[1]
-        assert isinstance(conv, nn.Conv2d)
-        for values in (conv.weight, conv.bias):
-            if values is not None:
-                values.copy_(values[::4].repeat_interleave(4, dim=0))
+        """Copies the weights of each output channel's first pixel to its other three."""
+        for values in self[1].parameters():
+            values.copy_(values[::4].repeat_interleave(4, dim=0))
 
 
 class BlurPool(nn.Module):
-    """Halving without aliases (Zhang, 2019): the mean weighted by [1, 2, 1] along both sides, at
-    every second pixel, with reflected borders.
+    """Antialiased halving (Zhang, 2019): the mean weighted by [1, 2, 1] along both sides, at every
+    second pixel, with reflected borders.
     """
 
     kernel: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        row = [1 / 16, 2 / 16, 1 / 16]
-        kernel = torch.tensor([row, [2 * weight for weight in row], row])
-        # Not persistent: a weight file holds what was learned.
-        self.register_buffer("kernel", kernel, persistent=False)
+        row = torch.tensor([1.0, 2.0, 1.0]) / 4
+        # Not persistent: weight files hold learned values only.
+        self.register_buffer("kernel", torch.outer(row, row), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         channels = features.shape[1]
@@ -189,8 +210,8 @@ class BlurPool(nn.Module):
         return functional.conv2d(padded, kernel, stride=2, groups=channels)
 
 
-# Enlargements by 2 that start without a checkerboard, beside each network's own deconv.
-ENLARGEMENTS: dict[str, Callable[..., nn.Module]] = {
+# Layers that upsample by 2 without a checkerboard in the first weights.
+UPSAMPLERS: dict[str, Callable[..., nn.Module]] = {
     "resize": ResizeConv,
     "pixelshuffle": PixelShuffleConv,
 }

@@ -1,4 +1,4 @@
-"""What a monitor shows of a run: previews, health, histograms, hard examples."""
+"""What monitors show of a run besides its curves: previews, health, histograms, hard images."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,8 +10,9 @@ from cyclegan.data.files.jpeg import preview_jpeg
 
 
 class Preview:
-    """What the generators now make of the run's fixed images, as one picture, which may be drawn
-    only when somebody, in whatever thread, first asks for it.
+    """Translations of the run's fixed images in one picture.
+
+    A callable draws the picture when it is first needed, in whatever thread.
     """
 
     def __init__(self, image: Image.Image | Callable[[], Image.Image]) -> None:
@@ -22,20 +23,20 @@ class Preview:
     @property
     def image(self) -> Image.Image:
         with self._lock:
-            return self._drawn()
+            return self._draw()
 
     @property
     def jpeg(self) -> bytes:
-        """The picture as pages have it, made once for all of them."""
+        """The picture for pages, encoded once."""
         with self._lock:
-            self._jpeg = self._jpeg or preview_jpeg(self._drawn())
+            self._jpeg = self._jpeg or preview_jpeg(self._draw())
             return self._jpeg
 
     def copy(self) -> "Preview":
-        """The same for somebody who may draw on it, or make it smaller."""
+        """A preview whose picture may be changed."""
         return Preview(lambda: self.image.copy())
 
-    def _drawn(self) -> Image.Image:
+    def _draw(self) -> Image.Image:
         if not isinstance(self._image, Image.Image):
             self._image = self._image()
         return self._image
@@ -43,8 +44,9 @@ class Preview:
 
 @dataclass(frozen=True)
 class Alarm:
-    """Something that a run's numbers say is wrong: what was seen, what that usually means, and
-    what to try. `name` and `where` tell it from others, as in ("collapse", "G_AB").
+    """A fault: what the metrics show, what that usually means, and what to try.
+
+    `name` and `where` identify it, as in ("collapse", "G_AB").
     """
 
     name: str
@@ -56,7 +58,7 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Health:
-    """How a run is, in plain words: a line for each thing that is watched, and what is wrong."""
+    """A line of plain text for each thing that is watched, and the alarms."""
 
     lines: tuple[str, ...]
     alarms: tuple[Alarm, ...]
@@ -64,7 +66,7 @@ class Health:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How values are spread: `counts` of them in equally wide bins from `low` to `high`."""
+    """`counts` of values in bins of equal width from `low` to `high`."""
 
     counts: tuple[int, ...]
     low: float
@@ -73,9 +75,9 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Histograms:
-    """Of a network's layers, by "weights/G_AB/<layer>", "gradients/..." and "activations/..."."""
+    """By "weights/G_AB/<layer>", "gradients/..." and "activations/..."."""
 
-    of: Mapping[str, Histogram]
+    by_name: Mapping[str, Histogram]
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,12 @@ class HardImage:
 
 @dataclass(frozen=True)
 class HardImages:
-    """By domain, "A" and "B": how the cycle errors of the training images are spread, and those
-    that are learned worst, the worst first.
+    """By domain, the distribution of the training images' cycle errors, and the images with the
+    largest ones, the worst first.
     """
 
     spread: Mapping[str, Histogram]
     worst: Mapping[str, tuple[HardImage, ...]]
 
 
-Exhibit = Preview | Health | Histograms | HardImages
+Artifact = Preview | Health | Histograms | HardImages

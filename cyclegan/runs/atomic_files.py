@@ -1,48 +1,34 @@
-"""The files of a run's folder: which are states, and how a file is written whole."""
+"""Files that are replaced as a whole."""
 
 import os
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 
-def find_states(run_dir: Path) -> list[Path]:
-    """The states that a run may go on from, the newest first."""
-    states = (path for path in run_dir.glob("state_*.pt") if step_of(path) >= 0)
-    return sorted(states, key=step_of, reverse=True)
+def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
+    """Writes the bytes, or calls `content` with the open file; then replaces `path`.
 
-
-def step_of(path: Path) -> int:
-    """Of a state's file; -1 for others."""
-    match = re.fullmatch(r"state_(\d+)\.pt", path.name)
-    return int(match[1]) if match else -1
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """The old file or the new one, whole, whatever happens in between, a power cut included.
-
-    Raises OSError where the disk is full; the old file is then untouched.
+    Even a power cut leaves either the old file or the new one. Raises OSError if the write fails;
+    the old file is untouched then.
     """
     partial = path.with_name(f"{path.name}.partial")
-    # Left behind by a crash, or a link that somebody has put there to have its target overwritten.
+    # A crash may have left it, or somebody may have put a link there to overwrite its target.
     partial.unlink(missing_ok=True)
     try:
         with partial.open("xb") as file:
-            write(file)
-        _into_place(partial, path)
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
+        _sync(partial)
+        partial.replace(path)
+        # Some file systems cannot sync folders; they keep names without it.
+        with suppress(OSError):
+            _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _into_place(partial: Path, path: Path) -> None:
-    """On the disk first, then under its name, then the name on the disk."""
-    _sync(partial)
-    partial.replace(path)
-    # Some file systems cannot do this for folders; they keep names by themselves.
-    with suppress(OSError):
-        _sync(path.parent)
 
 
 def _sync(path: Path) -> None:

@@ -1,17 +1,21 @@
-"""A run on disk: its whole state for going on, and weights in the classic layout for everyone.
+"""Checkpoints of a run: its whole state, to continue from, and weights in the classic layout.
 
     checkpoints/<name>/state_00005000.pt        everything the loop changes, in one dictionary
-    checkpoints/<name>/latest_net_G_A.pth ...   the generators to translate with, and the judges
+    checkpoints/<name>/latest_net_G_A.pth ...   the weights of generators and discriminators
     checkpoints/<name>/<epoch>_net_G_A.pth ...  the same, kept every few epochs
 
 Files hold tensors and plain data only and are read with weights_only=True: no code in them runs.
-What is read was written whole: archives carry checksums, which are compared.
+Each is written atomically, and the checksums in it are verified when it is read.
 """
 
 import errno
-from collections.abc import Callable, Mapping
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -20,40 +24,192 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from cyclegan.config.errors import UserError
-from cyclegan.data.files.safe_load import Unreadable, load_tensors
-from cyclegan.runs.atomic_files import find_states, step_of, write_atomically
+from cyclegan.data.files.safe_load import UnreadableTensors, load_tensors
+from cyclegan.runs.atomic_files import write_atomically
+from cyclegan.runs.folder import find_states, step_of
 
-DAMAGED = ".damaged"
+logger = logging.getLogger(__name__)
 
-# The classic implementation names a discriminator after its generator, we after what it judges.
+# Epoch names besides the numbers. Weights under these are also written as safetensors, to share.
+LATEST, BEST = "latest", "best"
+
+# The classic implementation names a discriminator after its generator, we after its images.
 CLASSIC_NAMES = {"G_AB": "G_A", "G_BA": "G_B", "D_A": "D_B", "D_B": "D_A"}
 
 StateDict = Mapping[str, Tensor]
 
 
+class CheckpointWriter:
+    """Copies states and weights at once, and writes the copies in a thread, one save at a time.
+
+    A failed write is logged, and the next save tries again. `step` is the step of the newest state
+    on the disk, `longest_seconds` the duration of the longest save. `metadata` goes into the
+    safetensors files.
+    """
+
+    def __init__(self, folder: Path, *, step: int, keep: int, metadata: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.keep = keep
+        self.metadata = metadata
+        self.step = step
+        self.longest_seconds = 0.0
+        self._problem = ""
+        self._thread: Thread | None = None
+
+    def save(
+        self,
+        step: int,
+        epochs: Sequence[str | int],
+        networks: Mapping[str, nn.Module],
+        state: Mapping[str, Any],
+    ) -> None:
+        """Saves the networks' weights under each epoch name and, with LATEST, the state.
+
+        Waits for the previous save, and returns as soon as everything is copied.
+        """
+        self.wait()
+        began = time.monotonic()
+        weights = {name: network.state_dict() for name, network in networks.items()}
+        copy = copy_to_cpu({"weights": weights, "state": state if LATEST in epochs else {}})
+        write = partial(self._write_files, step, epochs, copy["weights"], copy["state"])
+        # A daemon, since a second Ctrl-C ends the program without waiting for it.
+        self._thread = Thread(target=self._write, args=(began, step, write), daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Waits until the last save is written, or has failed."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def check(self) -> None:
+        """Waits for the last save; raises UserError if it failed."""
+        self.wait()
+        if self._problem:
+            raise UserError(f"{self._problem}, then add --continue_train")
+
+    def _write(self, began: float, step: int, write: Callable[[], None]) -> None:
+        self._problem = ""
+        try:
+            try:
+                write()
+            except OSError as error:
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                if not (full and delete_old_states(self.folder, keep=1)):
+                    raise
+                write()
+        except OSError as error:
+            self._problem = (
+                f"step {step} could not be saved ({error.strerror or error}); what was saved at "
+                f"step {self.step} is whole: free space on the disk"
+            )
+            logger.warning("%s; training goes on and will try again", self._problem)
+        self.longest_seconds = max(self.longest_seconds, time.monotonic() - began)
+
+    def _write_files(
+        self,
+        step: int,
+        epochs: Sequence[str | int],
+        weights: Mapping[str, StateDict],
+        state: Mapping[str, Any],
+    ) -> None:
+        if state:
+            save_state(self.folder, state, step=step, keep=self.keep)
+            self.step = step
+        for epoch in epochs:
+            save_weights(self.folder, epoch, weights)
+            for name in ("G_AB", "G_BA") if epoch in (LATEST, BEST) else ():
+                path = weights_path(self.folder, epoch, name).with_suffix(".safetensors")
+                about = {"network": name, "step": str(step), **self.metadata}
+                save_safetensors(path, weights[name], about)
+
+
+def save_state(run_dir: Path, state: Mapping[str, Any], *, step: int, keep: int = 3) -> None:
+    """Raises OSError if the write fails; no earlier state is deleted then."""
+    _save(dict(state), run_dir / f"state_{step:08d}.pt")
+    delete_old_states(run_dir, keep=keep)
+
+
+def load_state(run_dir: Path) -> dict[str, Any]:
+    """Loads the newest undamaged state to the CPU, and warns about each damaged one.
+
+    Raises UserError if there is none.
+    """
+    problems: list[str] = []
+    for path in find_states(run_dir):
+        try:
+            state = _load(path)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        if isinstance(state, dict):
+            for problem in problems:
+                damaged = problem.partition(":")[0]
+                logger.warning("%s; going on from %s before it", damaged, path.name)
+            return state
+        problems.append(f"{path} holds no state of a run: start anew without --continue_train")
+    if problems:
+        raise UserError(problems[-1])
+    raise UserError(
+        f"{run_dir} holds no checkpoint to go on from: start anew without --continue_train"
+    )
+
+
+def delete_old_states(run_dir: Path, *, keep: int) -> bool:
+    """Deletes all but the newest states; returns whether there were any to delete."""
+    old = find_states(run_dir)[keep:]
+    for path in old:
+        with suppress(OSError):
+            path.unlink()
+    return bool(old)
+
+
+def set_aside_states(run_dir: Path, *, after: int) -> None:
+    """Renames the states of later steps: they are damaged, or the run rolls back before them."""
+    for path in find_states(run_dir):
+        if step_of(path) > after:
+            path.replace(path.with_name(f"{path.name}.damaged"))
+
+
+def copy_to_cpu(value: Any, copies: dict[Any, Tensor] | None = None) -> Any:
+    """Copies nested containers of tensors to the CPU; tensors that share memory are copied once."""
+    copies = {} if copies is None else copies
+    if isinstance(value, Tensor):
+        key = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        # Empty tensors all have the address 0.
+        if not value.numel() or key not in copies:
+            copies[key] = value.detach().to("cpu", copy=True)
+        return copies[key]
+    if isinstance(value, Mapping):
+        return {name: copy_to_cpu(each, copies) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(copy_to_cpu(each, copies) for each in value)
+    return value
+
+
 def weights_path(run_dir: Path, epoch: str | int, network: str) -> Path:
-    """`network` is one of G_AB, G_BA, D_A, D_B; the file carries its classic name."""
+    """The file of G_AB, G_BA, D_A or D_B, which carries the network's classic name."""
     return run_dir / f"{epoch}_net_{CLASSIC_NAMES[network]}.pth"
 
 
 def save_weights(
     run_dir: Path, epoch: str | int, networks: Mapping[str, nn.Module | StateDict]
 ) -> None:
+    """Raises OSError if a write fails; the file before it is untouched then."""
     for name, network in networks.items():
         weights = network.state_dict() if isinstance(network, nn.Module) else network
         state = {key: value.detach().cpu() for key, value in weights.items()}
         _save(state, weights_path(run_dir, epoch, name))
 
 
-def save_shareable(path: Path, weights: StateDict, about: Mapping[str, str]) -> None:
-    """One network's weights as safetensors, with a few words about them that travel along."""
-    apart = {key: value.detach().cpu().clone().contiguous() for key, value in weights.items()}
-    content = save(apart, metadata=dict(about))
-    write_atomically(path, lambda file: file.write(content))
+def save_safetensors(path: Path, weights: StateDict, metadata: Mapping[str, str]) -> None:
+    """Saves the weights of one network to share them."""
+    unshared = {key: value.detach().cpu().clone().contiguous() for key, value in weights.items()}
+    write_atomically(path, save(unshared, metadata=dict(metadata)))
 
 
-def about_shareable(path: Path) -> dict[str, str]:
-    """The words that travel with such a file; raises UserError where it is damaged."""
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; raises UserError if the file is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
@@ -63,95 +219,36 @@ def about_shareable(path: Path) -> dict[str, str]:
         ) from None
 
 
-def save_state(run_dir: Path, state: Mapping[str, Any], *, step: int, keep: int = 3) -> None:
-    """Raises OSError where it cannot be written; the states before it are then all still there."""
-    _save(dict(state), run_dir / f"state_{step:08d}.pt")
-    drop_states(run_dir, keep=keep)
-
-
-def drop_states(run_dir: Path, *, keep: int) -> bool:
-    """Removes all but the newest; whether there were any to remove."""
-    old = find_states(run_dir)[keep:]
-    for path in old:
-        with suppress(OSError):
-            path.unlink()
-    return bool(old)
-
-
-def set_aside(run_dir: Path, *, after: int) -> None:
-    """Puts states of later steps out of the way: they are damaged, or of steps that are taken
-    again.
-    """
-    for path in find_states(run_dir):
-        if step_of(path) > after:
-            path.replace(path.with_name(path.name + DAMAGED))
-
-
-def load_state(run_dir: Path, *, say: Callable[[str], object] = print) -> dict[str, Any]:
-    """The newest state that is whole, on the CPU; `say` is told of those that are not. Raises
-    UserError where there is none.
-    """
-    problems = [f"{run_dir} holds no checkpoint to go on from: start anew without --continue_train"]
-    for path in find_states(run_dir):
-        try:
-            state = _load(path)
-        except UserError as error:
-            problems.append(str(error))
-            continue
-        if isinstance(state, dict):
-            for problem in problems[1:]:
-                say(f"warning: {problem.partition(':')[0]}; going on from {path.name} before it")
-            return state
-        problems.append(f"{path} holds no state of a run: start anew without --continue_train")
-    raise UserError(problems[-1])
-
-
-def copied(value: Any) -> Any:
-    """A captured state that later steps leave alone: tensors on the CPU, each copied once."""
-    return _copied(value, {})
-
-
-def _copied(value: Any, seen: dict[Any, Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        # The same weights may be in several places.
-        key = (value.data_ptr(), value.shape, value.stride(), value.dtype)
-        if not value.numel():
-            return value.detach().to("cpu", copy=True)
-        if key not in seen:
-            seen[key] = value.detach().to("cpu", copy=True)
-        return seen[key]
-    if isinstance(value, Mapping):
-        return {name: _copied(each, seen) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_copied(each, seen) for each in value)
-    return value
-
-
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """One network's weights; raises UserError where the file is missing, damaged or something else.
+    """One network's weights. Raises UserError if the file is missing, damaged or something else.
 
     Old public files carry running statistics of instance norms; `fit_weights` drops them.
     """
     if not path.is_file():
-        raise UserError(_no_weights(path))
+        raise UserError(_missing_weights(path))
     if path.suffix == ".safetensors":
-        about_shareable(path)
+        read_metadata(path)
         return load_file(path)
     weights = _load(path)
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise UserError(f"{path} holds no weights of one network: give a *_net_G_*.pth")
-    # Saved from several GPUs, every key begins with the wrapper's name.
+    # DataParallel prefixes every key.
     return {str(key).removeprefix("module."): value for key, value in weights.items()}
 
 
 def fit_weights(network: nn.Module, weights: StateDict, *, source: Path) -> None:
-    """Loads weights into a network; raises UserError where they belong to another architecture, or
+    """Loads weights into a network; raises UserError if they belong to another architecture, or
     are not finite.
     """
-    stale = _instance_norm_statistics(network)
-    kept = {key: value for key, value in weights.items() if key not in stale}
+    stale = {
+        f"{name}.{statistic}"
+        for name, module in network.named_modules()
+        # Batch norm needs its statistics, so the module's type decides, not its name.
+        if isinstance(module, nn.InstanceNorm2d) and not module.track_running_stats
+        for statistic in ("running_mean", "running_var", "num_batches_tracked")
+    }
     try:
-        network.load_state_dict(kept)
+        network.load_state_dict({key: v for key, v in weights.items() if key not in stale})
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise UserError(
@@ -169,7 +266,7 @@ def _save(content: dict[str, Any], path: Path) -> None:
     try:
         write_atomically(path, lambda file: torch.save(content, file))
     except RuntimeError as error:
-        # torch's zip writer covers the disk's own error with one of its own.
+        # torch's zip writer hides the disk's own error behind one of its own.
         cause = error.__context__
         raise (
             cause if isinstance(cause, OSError) else OSError(errno.EIO, str(error), str(path))
@@ -179,28 +276,18 @@ def _save(content: dict[str, Any], path: Path) -> None:
 def _load(path: Path) -> Any:
     try:
         return load_tensors(path)
-    except Unreadable as error:
+    except UnreadableTensors as error:
         raise UserError(
             f"{path} is damaged or not a checkpoint ({error}): copy it anew, use an earlier "
             "--epoch of test.py, or train anew without --continue_train"
         ) from None
 
 
-def _no_weights(path: Path) -> str:
+def _missing_weights(path: Path) -> str:
     _, separator, network = path.name.partition("_net_")
     ending = separator + network
-    there = [found.name for found in path.parent.glob("*_net_*.pth")]
-    kept = sorted(name.removesuffix(ending) for name in there if name.endswith(ending))
-    if network and kept:
-        return f"{path} is not there: --epoch may be {', '.join(kept)}"
+    names = [found.name for found in path.parent.glob("*_net_*.pth")]
+    epochs = sorted(name.removesuffix(ending) for name in names if name.endswith(ending))
+    if network and epochs:
+        return f"{path} is not there: --epoch may be {', '.join(epochs)}"
     return f"{path} is not there: check the path or --name, or train first"
-
-
-def _instance_norm_statistics(network: nn.Module) -> set[str]:
-    # By the type of the module, never by the name: batch norm needs its statistics.
-    return {
-        f"{name}.{statistic}"
-        for name, module in network.named_modules()
-        if isinstance(module, nn.InstanceNorm2d) and not module.track_running_stats
-        for statistic in ("running_mean", "running_var", "num_batches_tracked")
-    }

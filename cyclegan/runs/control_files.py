@@ -1,18 +1,18 @@
-"""What may be asked of a run while it goes on: by a button of its page, or a file in its folder."""
+"""Files in a run's folder that ask something of it while it trains, as the page's buttons do."""
 
 import time
 from enum import IntFlag
 from pathlib import Path
 
-# Seconds between two looks into the folder.
-INTERVAL = 0.5
+# Seconds between two reads of the folder.
+POLL_SECONDS = 0.5
 
 
-class Wish(IntFlag):
-    """What somebody wants, of which there may be several at once: processes add theirs up."""
+class Request(IntFlag):
+    """What is asked of a run; several requests, also of several processes, are combined by |."""
 
     NONE = 0
-    # At once: a signal, or the end of the time allowed.
+    # A signal, or the end of the time allowed: after this step, not after this epoch.
     STOP_NOW = 1
     STOP = 2
     PAUSE = 4
@@ -20,52 +20,55 @@ class Wish(IntFlag):
     PREVIEW = 16
 
 
-# The files that ask, in the run's folder.
-FILES = {Wish.PAUSE: "pause", Wish.SAVE: "save", Wish.PREVIEW: "preview", Wish.STOP: "stop"}
+FILES = {
+    Request.PAUSE: "pause",
+    Request.SAVE: "save",
+    Request.PREVIEW: "preview",
+    Request.STOP: "stop",
+}
 
 
-class Controls:
-    """Looks for such files. `pause` stands for as long as it is there; the others are taken away
-    as soon as they are seen.
-    """
+class ControlFiles:
+    """Reads these files. `pause` holds as long as it exists; the others are deleted once read."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.paused = False
-        self._looked = float("-inf")
+        self._last_read = float("-inf")
 
     def clear(self) -> None:
-        """What was asked of an earlier run is not asked of this one."""
+        """Deletes the requests to an earlier run."""
         for name in FILES.values():
-            _taken(self.run_dir / name)
+            _delete(self.run_dir / name)
 
-    def wishes(self) -> Wish:
-        """What is asked since the last call."""
+    def pending_requests(self) -> Request:
+        """The requests since the last call."""
         now = time.monotonic()
-        if now - self._looked < INTERVAL:
-            return Wish.PAUSE if self.paused else Wish.NONE
-        self._looked = now
-        wishes = Wish.NONE
-        for wish, name in FILES.items():
+        if now - self._last_read < POLL_SECONDS:
+            return Request.PAUSE if self.paused else Request.NONE
+        self._last_read = now
+        requests = Request.NONE
+        for request, name in FILES.items():
             path = self.run_dir / name
-            if path.is_file() and (wish is Wish.PAUSE or _taken(path)):
-                wishes |= wish
-        self.paused = bool(wishes & Wish.PAUSE)
-        return wishes
+            if path.is_file() and (request is Request.PAUSE or _delete(path)):
+                requests |= request
+        self.paused = bool(requests & Request.PAUSE)
+        return requests
 
 
-def ask(run_dir: Path, name: str) -> None:
-    """Puts such a file there, or takes `pause` away for the name "go_on"; raises OSError where that
-    cannot be.
+def send_request(run_dir: Path, name: str) -> None:
+    """Creates the file of that name, or deletes `pause` for the name "go_on".
+
+    Raises OSError if that fails.
     """
     if name == "go_on":
-        (run_dir / FILES[Wish.PAUSE]).unlink(missing_ok=True)
+        (run_dir / FILES[Request.PAUSE]).unlink(missing_ok=True)
     elif name in FILES.values():
         (run_dir / name).touch()
 
 
-def _taken(path: Path) -> bool:
-    """Whether it was there; what cannot be taken away would ask for ever, and is not heard."""
+def _delete(path: Path) -> bool:
+    """Whether the file could be deleted; otherwise its request would come again and again."""
     try:
         path.unlink()
     except OSError:

@@ -1,49 +1,64 @@
-"""A run's folder: claimed by one process, and never written over by another run."""
+"""The folder of a run: claimed by the process that trains there, and inspected by any other."""
 
+import errno
+import fcntl
+import os
+import re
 import shutil
+import stat
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from cyclegan.config import yaml_files
 from cyclegan.config.errors import UserError
-from cyclegan.config.train_options import TrainSettings
+from cyclegan.config.yaml_files import SETTINGS_FILE, load_yaml
 from cyclegan.runs.atomic_files import write_atomically
+from cyclegan.runs.control_files import FILES, Request
+from cyclegan.runs.metrics_log import METRICS_FILE
 from cyclegan.runs.record import (
-    LOCK_FILE,
-    Ending,
-    Record,
+    EVALUATION_FILE,
+    RECORD_FILE,
+    Outcome,
+    RunRecord,
+    is_number,
     now,
+    read_json,
+    read_record,
     versions,
     write_record,
 )
 
+LOCK_FILE = ".lock"
+
+RunStatus = Literal["running", "paused", "finished", "stopped", "failed", "crashed"]
+
 
 class RunFolder:
-    """checkpoints/<name>, held for this process until `release`.
+    """checkpoints/<name>, locked for this process until `release`.
 
-    An earlier run of the name is moved aside to <name>-1, <name>-2 ... unless this one continues
-    it. Raises UserError where another process trains there.
+    An earlier run of that name is renamed to <name>-1, <name>-2 ... unless this one continues it.
+    Raises UserError if another process trains there.
     """
 
-    def __init__(self, settings: TrainSettings) -> None:
-        self.path = settings.run_dir
+    def __init__(self, path: Path, *, settings_yaml: str, continues: bool) -> None:
+        self.path = path
         self.moved_to: Path | None = None
-        self.record: Record | None = None
+        self.record: RunRecord | None = None
         try:
-            self._prepare(settings)
+            self._prepare(settings_yaml, continues=continues)
         except OSError as error:
             raise UserError(
-                f"{self.path} cannot be written ({error.strerror or error}): free space or change "
-                "its permissions, or give another --checkpoints_dir; nothing saved there is lost"
+                f"{path} cannot be written ({error.strerror or error}): free space or change its "
+                "permissions, or give another --checkpoints_dir; nothing saved there is lost"
             ) from None
 
     def begin(self, *, step: int, total_steps: int, data: Sequence[str], device: str) -> None:
-        """Writes down what was typed, and on what it runs."""
-        self.record = Record(
+        """Writes run.json with the command, the data and the machine."""
+        self.record = RunRecord(
             command=("python", *sys.argv),
             started=now(),
             step=step,
@@ -54,14 +69,14 @@ class RunFolder:
         )
         write_record(self.path, self.record)
 
-    def end(self, state: Ending, *, step: int, why: str = "") -> None:
-        """Writes down how it ended, where the disk still takes that."""
+    def end(self, state: Outcome, *, step: int, why: str = "") -> None:
+        """Adds to run.json how the run ended, unless the disk is full."""
         if self.record is not None:
             with suppress(OSError):
                 write_record(self.path, self.record.at_end(state, step=step, why=why))
 
     def undo(self, why: str) -> None:
-        """Of a run that cannot begin: the earlier one of its name gets that back."""
+        """Undoes the claim of a run that cannot start: an earlier run gets its name back."""
         self.release()
         if self.moved_to is None:
             self.end("failed", step=0, why=why)
@@ -73,22 +88,22 @@ class RunFolder:
     def release(self) -> None:
         self._lock.release()
 
-    def _prepare(self, settings: TrainSettings) -> None:
+    def _prepare(self, settings_yaml: str, *, continues: bool) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = self._claim()
-        if not settings.continue_train and (self.path / yaml_files.SETTINGS_FILE).exists():
+        if not continues and (self.path / SETTINGS_FILE).exists():
             self.moved_to = self._move_aside()
             self.path.mkdir()
             self._lock = self._claim()
         (self.path / "previews").mkdir(exist_ok=True)
-        for half_written in self.path.glob("*.partial"):
-            half_written.unlink()
-        self._write_settings(settings)
+        for partial in self.path.glob("*.partial"):
+            partial.unlink()
+        write_atomically(self.path / SETTINGS_FILE, settings_yaml.encode())
 
     def _claim(self) -> FileLock:
         lock = FileLock(self.path / LOCK_FILE)
         try:
-            # Whoever lists the runs looks at the lock for a moment.
+            # A command that lists the runs holds a shared lock for a moment.
             lock.acquire(timeout=0.2)
         except Timeout:
             raise UserError(
@@ -104,8 +119,99 @@ class RunFolder:
         (self.path / LOCK_FILE).unlink(missing_ok=True)
         return self.path.rename(target)
 
-    def _write_settings(self, settings: TrainSettings) -> None:
-        # Whether to go on, and whom to trust, is said anew each time.
-        kept = settings.model_copy(update={"continue_train": False, "trust_imports": False})
-        text = yaml_files.to_yaml(kept).encode()
-        write_atomically(self.path / yaml_files.SETTINGS_FILE, lambda file: file.write(text))
+
+def find_states(run_dir: Path) -> list[Path]:
+    """The files of saved states, the newest first."""
+    states = (path for path in run_dir.glob("state_*.pt") if step_of(path) >= 0)
+    return sorted(states, key=step_of, reverse=True)
+
+
+def step_of(path: Path) -> int:
+    """The step of a state's file; -1 for other files."""
+    match = re.fullmatch(r"state_(\d+)\.pt", path.name)
+    return int(match[1]) if match else -1
+
+
+def run_status(run_dir: Path) -> RunStatus:
+    if is_locked(run_dir):
+        return "paused" if (run_dir / FILES[Request.PAUSE]).exists() else "running"
+    record = read_record(run_dir)
+    if record is None:
+        return "finished" if _seems_finished(run_dir) else "stopped"
+    return "crashed" if record.state == "running" else record.state
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """The runs in a folder, the last written to first; raises OSError if it cannot be read."""
+    written = {path: _last_written(path) for path in folder.iterdir()}
+    runs = [path for path, moment in written.items() if moment]
+    return sorted(runs, key=lambda path: (-written[path], path.name))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder holds a file that only runs have."""
+    return _last_written(folder) > 0
+
+
+def is_resumable(run_dir: Path) -> bool:
+    """Whether there is a state to continue from."""
+    try:
+        return bool(find_states(run_dir))
+    except OSError:
+        return False
+
+
+def total_steps(run_dir: Path, points: Sequence[tuple[int, object]]) -> int:
+    """The length of the run; without a record of it, --steps or the last step in the metrics."""
+    record = read_record(run_dir)
+    if record and record.total_steps:
+        return record.total_steps
+    steps = read_settings(run_dir).get("steps")
+    return max(points[-1][0] if points else 0, int(steps) if is_number(steps) else 0)
+
+
+def read_settings(run_dir: Path) -> dict[str, Any]:
+    """The options in a run's settings.yaml; none if it is missing or damaged."""
+    path = run_dir / SETTINGS_FILE
+    try:
+        return load_yaml(path) if path.is_file() else {}
+    except (UserError, OSError):
+        return {}
+
+
+def is_locked(run_dir: Path) -> bool:
+    """Whether a process trains there. Writes nothing, and needs no right to write."""
+    # filelock uses flock on Unix; a shared lock can be taken through a read-only descriptor.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(run_dir / LOCK_FILE, flags)
+    except OSError:
+        return False
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+    finally:
+        os.close(descriptor)
+
+
+def _last_written(run_dir: Path) -> float:
+    """When a file that only runs have was last written there; 0 without any."""
+    try:
+        names = (RECORD_FILE, SETTINGS_FILE, METRICS_FILE)
+        files = [*(run_dir / name for name in names), *find_states(run_dir)]
+        return max((path.stat().st_mtime for path in files if path.is_file()), default=0.0)
+    except OSError:
+        return 0.0
+
+
+def _seems_finished(run_dir: Path) -> bool:
+    """Whether a run without a record was measured at its end, or has reached its --steps."""
+    newest = max(map(step_of, find_states(run_dir)), default=0)
+    evaluation = read_json(run_dir / EVALUATION_FILE)
+    measured = evaluation.get("step") if isinstance(evaluation, dict) else None
+    if is_number(measured) and measured >= max(1, newest):
+        return True
+    return newest > 0 and newest == read_settings(run_dir).get("steps")

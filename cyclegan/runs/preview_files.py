@@ -1,4 +1,4 @@
-"""A run's previews in its folder: as they were drawn, and beside that as pages have them."""
+"""The previews in a run's folder: the picture itself, and a small JPEG of it for pages."""
 
 import base64
 import re
@@ -13,8 +13,8 @@ from cyclegan.data.files.jpeg import PREVIEW_BYTES, preview_jpeg
 from cyclegan.runs.artifacts import Preview
 from cyclegan.runs.atomic_files import write_atomically
 
-# All together they stay within what a browser opens at once, 8 MB.
-MOST_PREVIEWS = 40
+# As many as keep a page at the size that a browser opens at once, 8 MB.
+MAX_PREVIEWS = 40
 
 _JPEG = b"\xff\xd8\xff"
 
@@ -24,46 +24,43 @@ def preview_path(run_dir: Path, step: int) -> Path:
 
 
 def preview_steps(run_dir: Path) -> list[int]:
-    """The steps of all previews that are kept, rising; raises OSError where that cannot be read."""
+    """The steps of all previews, in rising order; raises OSError if the folder cannot be read."""
     folder = run_dir / "previews"
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     found = (re.fullmatch(r"step_(\d{8,15})\.png", name, re.ASCII) for name in names)
     return sorted(int(match[1]) for match in found if match)
 
 
-def spread(steps: Sequence[int]) -> list[int]:
-    """At most MOST_PREVIEWS of them, evenly spread, the first and the newest always. As more come,
-    only every second one stays: what is left out once is not needed again.
+def choose_evenly(steps: Sequence[int]) -> list[int]:
+    """At most MAX_PREVIEWS evenly spaced steps, with the first and the newest.
+
+    A step that is left out once is not needed later: as more come, every second one goes.
     """
     stride = 1
-    while len(kept := list(steps[::stride])) >= MOST_PREVIEWS:
+    while len(kept := list(steps[::stride])) >= MAX_PREVIEWS:
         stride *= 2
     return kept if not kept or kept[-1] == steps[-1] else [*kept, steps[-1]]
 
 
-def keep_preview(run_dir: Path, step: int, preview: Preview) -> None:
-    """The picture itself, and beside it the one that pages take from then on."""
-    # That first: somebody may be waiting for it.
+def save_preview(run_dir: Path, step: int, preview: Preview) -> None:
+    # The JPEG is encoded first, as a page may be waiting for it.
     data = preview.jpeg
     save_image(preview.image, preview_path(run_dir, step))
-    _keep_small(run_dir, step, data)
+    _save_small(run_dir, step, data)
 
 
 def read_preview(run_dir: Path, step: int) -> Image.Image:
-    """The picture itself; raises UnreadableImage where there is none of that step.
-
-    Links are not followed: the folder may be from somebody else.
-    """
+    """Raises UnreadableImage if there is none, or a link: the folder may be from somebody else."""
     path = preview_path(run_dir, step)
-    # A pipe of that name would wait for its other end.
     if not _is_plain(path):
         raise UnreadableImage("there is no file of it")
     return read_image(path)
 
 
 def small_preview(run_dir: Path, step: int, *, keep: bool = False) -> bytes:
-    """As pages have it; raises UnreadableImage like `read_preview`. What had to be made small anew
-    is kept if asked for.
+    """The small JPEG; one that is missing or outdated is encoded, and saved if `keep` is true.
+
+    Raises UnreadableImage like `read_preview`.
     """
     path, small = preview_path(run_dir, step), _small_path(run_dir, step)
     with suppress(OSError):
@@ -75,28 +72,28 @@ def small_preview(run_dir: Path, step: int, *, keep: bool = False) -> bytes:
     data = preview_jpeg(read_preview(run_dir, step))
     if keep:
         with suppress(OSError):
-            _keep_small(run_dir, step, data)
+            _save_small(run_dir, step, data)
     return data
 
 
-def previews(run_dir: Path, *, until: int | None) -> Iterator[tuple[int, bytes]]:
-    """Steps and JPEGs of previews spread over the run; those that cannot be read are left out.
+def base64_previews(run_dir: Path, *, until: int | None) -> Iterator[tuple[int, bytes]]:
+    """Steps and small JPEGs, evenly chosen from the run; unreadable ones are left out.
 
-    Later ones than `until` are of a run that went back, and are made anew.
+    Previews later than `until` are from before a rollback.
     """
     try:
         steps = [step for step in preview_steps(run_dir) if until is None or step <= until]
     except OSError:
         return
-    for step in spread(steps):
+    for step in choose_evenly(steps):
         with suppress(UnreadableImage, OSError):
             yield step, base64.b64encode(small_preview(run_dir, step, keep=True))
 
 
-def _keep_small(run_dir: Path, step: int, data: bytes) -> None:
+def _save_small(run_dir: Path, step: int, data: bytes) -> None:
     path = _small_path(run_dir, step)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: file.write(data))
+    write_atomically(path, data)
 
 
 def _small_path(run_dir: Path, step: int) -> Path:
@@ -104,4 +101,5 @@ def _small_path(run_dir: Path, step: int) -> Path:
 
 
 def _is_plain(path: Path) -> bool:
+    """Whether it is a file, not a link; a named pipe would block until somebody writes to it."""
     return path.is_file() and not path.is_symlink()

@@ -1,1 +1,1 @@
-"""Commands round the training: look over data, make a low-resolution domain."""
+"""Commands around training: inspect data, make a low-resolution domain."""

@@ -1,81 +1,85 @@
-"""What is due after a step."""
+"""What to do after a step: reports, previews, measurements and saves, by steps and epochs."""
 
 from dataclasses import dataclass, replace
 
-from cyclegan.config.train_options import TrainSettings
-from cyclegan.runs.control_files import Wish
-from cyclegan.runs.saves import LATEST
-from cyclegan.training.algorithm.lr_schedule import Schedule
+from cyclegan.runs.checkpoints import LATEST
+from cyclegan.runs.control_files import Request
 
-# Besides every --print_every steps: a slow machine shows signs of life at once.
+# Reports beside those of --print_every, so that a slow machine shows progress at once.
 EARLY_REPORTS = (1, 10)
 
-# Besides every --preview_every steps: who has just begun wants to see something.
-EARLY_LOOKS = (100, 400)
+# Previews beside those of --preview_every, for whoever waits for the first pictures.
+EARLY_PREVIEWS = (100, 400)
 
-# Hard images are shown with every fifth preview: to read them takes a while.
-PREVIEWS_BETWEEN = 5
+# Hard examples come with every fifth preview: it takes a while to read their files.
+PREVIEWS_PER_HARD_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Due:
-    """What is to be done, in this order; `names` are those to save under."""
+class Actions:
+    """What to do after a step, in this order; `saves` are the epoch names to save under."""
 
     measure: bool = False
-    look: bool = False
+    preview: bool = False
     report: bool = False
     histograms: bool = False
-    hard_images: bool = False
-    names: tuple[str | int, ...] = ()
+    hard_examples: bool = False
+    saves: tuple[str | int, ...] = ()
 
 
-class Agenda:
-    """Goes by steps and epochs, and by what is asked."""
+@dataclass(frozen=True)
+class Intervals:
+    """The intervals of a run; 0 for never. Histograms and saves by epoch count epochs, all others
+    steps. preview_every counts only if `previews` is true.
+    """
 
-    def __init__(self, settings: TrainSettings, schedule: Schedule, *, epoch_length: int) -> None:
-        self.settings = settings
-        self.schedule = schedule
-        self.epoch_length = epoch_length
+    total_steps: int
+    epoch_length: int
+    print_every: int
+    preview_every: int
+    evaluate_every: int
+    histograms_every: int
+    save_every: int
+    save_epoch_every: int
+    previews: bool = True
 
-    def after(self, step: int, position: int) -> Due:
-        settings = self.settings
-        last = step == self.schedule.total_steps
-        every = self.schedule.evaluate_every
-        measure = bool(every) and step % every == 0 and not last
-        look = self.looks_after(step)
-        report = step % settings.print_every == 0 or step in EARLY_REPORTS
+    def after(self, step: int, position: int) -> Actions:
+        """The actions after so many steps and samples."""
+        last = step == self.total_steps
+        measure = bool(self.evaluate_every) and step % self.evaluate_every == 0 and not last
+        preview = self.previews_after(step)
+        report = step % self.print_every == 0 or step in EARLY_REPORTS
         epoch, place = divmod(position, self.epoch_length)
-        histograms = settings.histograms_every
-        return Due(
+        every = self.histograms_every
+        rare = step % (PREVIEWS_PER_HARD_EXAMPLES * self.preview_every) == 0
+        return Actions(
             measure=measure,
-            look=look,
-            report=measure or look or report or last,
-            histograms=bool(histograms) and place == 0 and epoch % histograms == 0,
-            hard_images=look and (last or step % (PREVIEWS_BETWEEN * settings.preview_every) == 0),
-            names=self._names(epoch, place, save=last or step % settings.save_every == 0),
+            preview=preview,
+            report=measure or preview or report or last,
+            histograms=bool(every) and place == 0 and epoch % every == 0,
+            hard_examples=preview and (last or rare),
+            saves=self._saves(epoch, place, save=last or step % self.save_every == 0),
         )
 
-    def looks_after(self, step: int) -> bool:
-        """Whether the run's fixed images are looked at then."""
-        if self.settings.shows_nothing:
+    def previews_after(self, step: int) -> bool:
+        if not self.previews:
             return False
-        every = self.settings.preview_every
-        early = step < every and step in EARLY_LOOKS
-        return early or step == self.schedule.total_steps or step % every == 0
+        early = step < self.preview_every and step in EARLY_PREVIEWS
+        return early or step == self.total_steps or step % self.preview_every == 0
 
     def ends_epoch(self, position: int) -> bool:
         return position % self.epoch_length == 0
 
-    def _names(self, epoch: int, place: int, *, save: bool) -> tuple[str | int, ...]:
-        if place == 0 and epoch % self.settings.save_epoch_every == 0:
+    def _saves(self, epoch: int, place: int, *, save: bool) -> tuple[str | int, ...]:
+        if place == 0 and epoch % self.save_epoch_every == 0:
             return epoch, LATEST
         return (LATEST,) if save else ()
 
 
-def asked(due: Due, wishes: Wish) -> Due:
-    """The same, and what is asked besides."""
-    if wishes & Wish.SAVE and LATEST not in due.names:
-        due = replace(due, names=(*due.names, LATEST))
-    if wishes & Wish.PREVIEW:
-        due = replace(due, look=True, report=True, hard_images=True)
-    return due
+def with_requests(actions: Actions, requests: Request) -> Actions:
+    """The actions, and those that somebody has requested."""
+    if requests & Request.SAVE and LATEST not in actions.saves:
+        actions = replace(actions, saves=(*actions.saves, LATEST))
+    if requests & Request.PREVIEW:
+        actions = replace(actions, preview=True, report=True, hard_examples=True)
+    return actions

@@ -1,144 +1,174 @@
-"""What a run shows, tells and measures of itself while it trains, and at its end."""
+"""What a run reports while it trains and at its end: losses, previews, health, measurements."""
 
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 
 from cyclegan.data.files.images import to_tensor
 from cyclegan.data.loading.loader import Batch
-from cyclegan.evaluation.compare import Comparison, compare
+from cyclegan.evaluation.compare import TranslationMetrics
 from cyclegan.hardware.devices import peak_memory
 from cyclegan.monitor import Monitors
-from cyclegan.monitor.health.summary import judge
-from cyclegan.runs import atomic_files
-from cyclegan.runs.artifacts import Exhibit, Histograms, Preview
+from cyclegan.monitor.health.summary import summarize_health
+from cyclegan.runs.artifacts import Artifact, Histograms, Preview
+from cyclegan.runs.atomic_files import write_atomically
 from cyclegan.training import messages
-from cyclegan.training.build import Run
-from cyclegan.training.intervals import EARLY_REPORTS, Due
-from cyclegan.training.statistics.fixed_samples import untouched
-from cyclegan.training.statistics.meter import Interval
+from cyclegan.training.intervals import EARLY_REPORTS, Actions
+from cyclegan.training.run import Run
+from cyclegan.training.state import preserve_state
+from cyclegan.training.statistics.async_metrics import Throughput
 from cyclegan.training.statistics.weight_statistics import histograms
 from cyclegan.translate.translator import Translator
 
+logger = logging.getLogger(__name__)
 
-class Outputs:
-    """Reports, previews and measurements, which one process of a run makes for all."""
 
-    def __init__(self, run: Run, monitors: Monitors, *, say: Callable[[str], object]) -> None:
-        self.settings = run.settings
-        self.state = run.state
-        self.probe = run.probe
-        self.looks = not run.settings.shows_nothing
+class Reporter:
+    """Measures and shows on the main process what monitors and the terminal are told."""
+
+    def __init__(self, run: Run, monitors: Monitors) -> None:
+        self.run, self.state = run, run.state
         self.monitors = monitors
-        self.decoded = run.images.decoded is not None
-        self.say = say
-        self.broken: set[str] = set()
+        self.skipped: set[str] = set()
         self.alarms: set[tuple[str, str]] = set()
-        self.warned = False
-        self.begin()
+        self.warned_of_data = False
+        self.restart_clock()
 
-    def begin(self) -> None:
-        """From now on time counts."""
-        self.interval = Interval(self.state.progress.position)
+    def restart_clock(self) -> None:
+        """Throughput counts from now on."""
+        self.throughput = Throughput(self.state.progress.position)
 
     def batch_arrived(self, batch: Batch) -> None:
-        self.interval.batch_arrived()
+        self.throughput.batch_arrived()
         for path, why in batch.broken.items():
-            if str(path) not in self.broken:
-                self.broken.add(str(path))
-                self.say(f"warning: skipped {path} ({why})")
+            if str(path) not in self.skipped:
+                self.skipped.add(str(path))
+                logger.warning("skipped %s (%s)", path, why)
 
     def step_done(self) -> None:
-        self.interval.step_done()
+        self.throughput.step_done()
 
-    def tell(self, due: Due, *, moved: Mapping[str, float] | None = None) -> bool:
-        """What is due; gives whether the translations were measured and are nearer to real B than
-        ever before. `moved` says how far the last update went. One process looks and tells.
+    def report(self, actions: Actions, *, ratios: Mapping[str, float]) -> bool:
+        """Takes the actions but for saves. Returns whether a measurement was the best so far.
+        `ratios` are the update ratios of the last step.
         """
-        values, is_best = self._measure() if due.measure else ({}, False)
+        is_main = self.state.process_group.is_main
+        values, is_best = self._measure() if actions.measure else ({}, False)
         preview: Preview | None = None
-        if due.look and self.state.world.leads:
-            preview, seen = self._look()
-            values |= {**seen, **(moved or {})}
-        if due.report:
-            self._report(values)
-        if due.histograms and self.state.world.leads:
+        if actions.preview and is_main:
+            preview, measured = self._preview()
+            values = {**values, **measured, **ratios}
+        if actions.report:
+            self._report_scalars(values)
+        if actions.histograms and is_main:
             self._show(self._histograms())
-        if due.hard_images:
-            self._show_hard_images()
+        if actions.hard_examples:
+            self._show_hard_examples()
         if preview is not None:
-            self._judge()
-            # Last: with it the run's page is written.
+            self._report_health()
+            # The preview comes last: with it the run's page is written.
             self._show(preview)
         return is_best
 
     def first_preview(self) -> None:
-        """Before anything is learned."""
-        if self.looks and self.state.world.leads:
-            self._show(self._look()[0])
+        """Shows the translations of the untrained generators."""
+        if self.run.intervals.previews and self.state.process_group.is_main:
+            self._show(self._preview()[0])
 
-    def _look(self) -> tuple[Preview, dict[str, float]]:
-        judges = dict(self.state.stepper.model.discriminators.items())
-        return self.probe.look(self._translator("G_AB"), self._translator("G_BA"), judges)
+    def finish(self) -> None:
+        """Measures the translations of the test images, and says what was written where."""
+        run_dir, progress = self.run.run_dir, self.state.progress
+        logger.info("measuring the translations of the test images")
+        comparison = self._compare()
+        if comparison is None:
+            logger.info("there is nothing to measure: no readable testA and testB")
+        else:
+            for line in comparison.describe():
+                logger.info(line)
+            text = json.dumps({"step": progress.step, **comparison.as_dict()}) + "\n"
+            path = run_dir / "evaluation.json"
+            write_atomically(path, lambda file: file.write(text.encode()))
+        if progress.best is not None:
+            logger.info(
+                "the least distance in mid-run was %.1f, at step %d: its weights are kept as "
+                "--epoch best",
+                progress.best,
+                progress.best_step,
+            )
+        logger.info(messages.memory_line(self.state.device))
+        page = run_dir / "index.html"
+        logger.info("done: weights, previews and curves are in %s (open %s)", run_dir, page)
+        logger.info("translate with: %s", self.run.translate_command)
 
-    def _report(self, measured: Mapping[str, float]) -> None:
-        """Means since the last report, speed, and what was measured."""
+    def _preview(self) -> tuple[Preview, dict[str, float]]:
+        discriminators = dict(self.state.step.model.discriminators.items())
+        generators = self._translator("G_AB"), self._translator("G_BA")
+        return self.run.fixed_samples.evaluate(*generators, discriminators)
+
+    def _report_scalars(self, measured: Mapping[str, float]) -> None:
+        """Reports the means since the last report, the throughput, and what was measured."""
         state, step = self.state, self.state.progress.step
-        values = state.world.means(state.meter.read())
-        speed = self.interval.read(state.progress.position)
-        line = messages.data_bound_line(speed["data_share"], decoded=self.decoded)
-        if line and step not in EARLY_REPORTS and not self.warned:
-            self.say(line)
-            self.warned = True
-        self.begin()
+        means = state.process_group.mean(state.means.read())
+        throughput = self.throughput.read(state.progress.position)
+        decoded = self.run.dataset.decoded is not None
+        warning = messages.data_bound_warning(throughput["data_share"], decoded=decoded)
+        if warning and step not in EARLY_REPORTS and not self.warned_of_data:
+            logger.warning(warning)
+            self.warned_of_data = True
+        self.restart_clock()
         rates = {
-            "lr": float(state.stepper.optimizer_G.param_groups[0]["lr"]),
-            "lr_D": float(state.stepper.optimizer_D.param_groups[0]["lr"]),
+            "lr": float(state.step.generators.optimizer.param_groups[0]["lr"]),
+            "lr_D": float(state.step.discriminators.optimizer.param_groups[0]["lr"]),
         }
-        memory = peak_memory(state.device) / 1e9
-        told = {**values, **measured, **rates, **speed, "memory": memory}
-        state.history.append((step, told))
-        self.monitors.scalars(step, told)
+        memory = {"memory": peak_memory(state.device) / 1e9}
+        values = {**means, **measured, **rates, **throughput, **memory}
+        state.history.append((step, values))
+        self.monitors.scalars(step, values)
 
-    def _judge(self) -> None:
-        """Shows how the run is, and says what is newly wrong."""
-        health = judge(self.state.history, total_steps=self.state.schedule.total_steps)
+    def _report_health(self) -> None:
+        """Shows the run's health, and logs each alarm that begins or ends."""
+        health = summarize_health(self.state.history, total_steps=self.state.schedule.total_steps)
         if health is None:
             return
         self._show(health)
         alarms = {(alarm.name, alarm.where): alarm for alarm in health.alarms}
         for key, alarm in alarms.items():
             if key not in self.alarms:
-                self.say(f"warning: {alarm.name} ({alarm.where}): {alarm.saw}. {alarm.means}")
-                self.say(f"  try: {alarm.remedy}")
+                logger.warning("%s (%s): %s. %s", *key, alarm.saw, alarm.means)
+                logger.info("  try: %s", alarm.remedy)
         for name, where in self.alarms - alarms.keys():
-            self.say(f"over: {name} ({where})")
+            logger.info("over: %s (%s)", name, where)
         self.alarms = set(alarms)
 
     def _histograms(self) -> Histograms:
-        networks = self.state.stepper.model.networks()
-        fixed = {"A": self.probe.images_A, "B": self.probe.images_B}
-        # By the domain that a network looks at: the first letter of G_AB, the last of D_A.
+        networks = self.state.step.model.networks()
+        samples = {"A": self.run.fixed_samples.images_A, "B": self.run.fixed_samples.images_B}
+        # The domain that a network sees: the first letter of G_AB, the last of D_A.
         domains = {name: name.split("_")[1][0] for name in networks}
-        shown = {n: fixed[d][0] for n, d in domains.items() if fixed[d]}
-        images = {n: to_tensor(image)[None].to(self.state.device) for n, image in shown.items()}
-        with untouched(list(networks.values()), self.state.device):
+        images = {
+            name: to_tensor(samples[domain][0])[None].to(self.state.device)
+            for name, domain in domains.items()
+            if samples[domain]
+        }
+        with preserve_state(list(networks.values()), self.state.device):
             return histograms(networks, images)
 
-    def _show_hard_images(self) -> None:
+    def _show_hard_examples(self) -> None:
         state = self.state
-        seen = state.world.gather(state.lessons.state_dict())
-        if state.world.leads and (found := state.lessons.of_all(seen).hard_images()):
+        states = state.process_group.gather(state.hard_examples.state_dict())
+        if state.process_group.is_main and (found := state.hard_examples.merged(states).shown()):
             self._show(found)
 
-    def _show(self, exhibit: Exhibit) -> None:
-        self.monitors.show(self.state.progress.step, exhibit)
+    def _show(self, artifact: Artifact) -> None:
+        self.monitors.show(self.state.progress.step, artifact)
 
     def _measure(self) -> tuple[dict[str, float], bool]:
-        """The figures of the test images, which a schedule may go by, and whether they are the
-        best so far. One process measures, and all are told.
+        """Measures the test images on the main process, and tells all; a schedule may follow the
+        distance. Returns the values, and whether they are the best so far.
         """
         state, progress = self.state, self.state.progress
-        comparison = state.world.spread(self._compare() if state.world.leads else None)
+        group = state.process_group
+        comparison = group.broadcast(self._compare() if group.is_main else None)
         if comparison is None:
             return {}, False
         distance = comparison.swd_fake
@@ -148,33 +178,8 @@ class Outputs:
             progress.best, progress.best_step = distance, progress.step
         return comparison.scalars(), is_best
 
-    def finish(self) -> None:
-        """Measures the generators on the test images, where there are any; says what is where."""
-        path = self.settings.run_dir
-        self.say("measuring the translations of the test images")
-        comparison = self._compare()
-        if comparison is None:
-            self.say("there is nothing to measure: no readable testA and testB")
-        else:
-            for line in comparison.describe():
-                self.say(line)
-            figures = {"step": self.state.progress.step, **comparison.as_dict()}
-            text = json.dumps(figures) + "\n"
-            atomic_files.write_atomically(
-                path / "evaluation.json", lambda file: file.write(text.encode())
-            )
-        progress = self.state.progress
-        if progress.best is not None:
-            self.say(
-                f"the least distance in mid-run was {progress.best:.1f}, at step "
-                f"{progress.best_step}: its weights are kept as --epoch best"
-            )
-        self.say(messages.memory_line(self.state.device))
-        self.say(f"done: weights, previews and curves are in {path} (open {path / 'index.html'})")
-        self.say(f"translate with: {messages.command_to_translate(self.settings)}")
-
-    def _compare(self) -> Comparison | None:
-        return compare(self.settings, self._translator("G_AB"))
+    def _compare(self) -> TranslationMetrics | None:
+        return self.run.compare(self._translator("G_AB"))
 
     def _translator(self, name: str) -> Translator:
         return Translator(self.state.published()[name], device=self.state.device)

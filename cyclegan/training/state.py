@@ -1,7 +1,8 @@
-"""Everything that a training loop changes, as one dictionary of tensors and plain data."""
+"""Everything that the training loop changes, as one dictionary of tensors and plain data."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,21 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.config.errors import UserError
-from cyclegan.hardware.distributed import ALONE, World
+from cyclegan.hardware.distributed import SINGLE_PROCESS, ProcessGroup
 from cyclegan.training.algorithm.lr_schedule import Schedule
-from cyclegan.training.algorithm.optimizers import Averaged
-from cyclegan.training.statistics.hard_examples import Lessons
-from cyclegan.training.statistics.meter import Meter
-from cyclegan.training.step import Stepper
-
-# What a report told: the step, and values by name.
-Point = tuple[int, dict[str, float]]
+from cyclegan.training.algorithm.optimizers import MovingAverage
+from cyclegan.training.statistics.async_metrics import RunningMeans
+from cyclegan.training.statistics.hard_examples import HardExamples
+from cyclegan.training.step import Side, TrainingStep
 
 
 @dataclass
 class Progress:
-    """Where a run is: steps taken, and samples drawn from the stream; how often it went back, and
-    what that left of the learning rate; the least distance that was measured, and when.
+    """Where a run is.
+
+    step: steps taken. position: samples drawn from the data. times_back: rollbacks so far.
+    rate: the learning-rate factor that they left. best, best_step: the smallest distance that was
+    measured, and the step of that measurement.
     """
 
     step: int = 0
@@ -37,76 +38,64 @@ class Progress:
 
 @dataclass
 class RunState:
-    """The parts of a run that remember something."""
+    """The parts of a run that have a state; `history` holds each reported step and its values."""
 
-    stepper: Stepper
-    averaged: Averaged
+    step: TrainingStep
+    average: MovingAverage
     schedule: Schedule
+    hard_examples: HardExamples
+    process_group: ProcessGroup = SINGLE_PROCESS
     progress: Progress = field(default_factory=Progress)
-    meter: Meter = field(default_factory=Meter)
-    history: list[Point] = field(default_factory=list)
-    lessons: Lessons = field(default_factory=lambda: Lessons(((), ())))
-    world: World = ALONE
+    means: RunningMeans = field(default_factory=RunningMeans)
+    history: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
     @property
     def device(self) -> torch.device:
-        return next(self.stepper.model.parameters()).device
+        return next(self.step.model.parameters()).device
 
     def published(self) -> dict[str, nn.Module]:
-        """The networks as others get them: the generators averaged, where that is on."""
-        discriminators = self.stepper.model.discriminators
-        return {**dict(self.averaged.networks.items()), **dict(discriminators.items())}
+        """The networks to save as weights: the averaged generators, and the discriminators."""
+        discriminators = self.step.model.discriminators
+        return {**dict(self.average.networks.items()), **dict(discriminators.items())}
 
     def capture(self) -> dict[str, Any]:
-        """Views, not copies, of all of it; to be asked for by all processes at once."""
-        stepper = self.stepper
+        """References to the whole state, without copies. All ranks must call it together."""
+        sides = self._sides()
         return {
             "progress": asdict(self.progress),
-            "model": stepper.model.state_dict(),
-            "heads": stepper.heads.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer_G": stepper.optimizer_G.state_dict(),
-            "optimizer_D": stepper.optimizer_D.state_dict(),
-            "optimizers": {name: type(o).__name__ for name, o in _optimizers(stepper).items()},
-            "scalers": {name: scaler.state_dict() for name, scaler in _scalers(stepper).items()},
-            "schedule": self.schedule.state_dict(),
-            "meter": self.meter.state_dict(),
+            **{name: part.state_dict() for name, part in self._parts().items()},
+            "optimizers": {name: type(side.optimizer).__name__ for name, side in sides.items()},
+            "scalers": {name: side.scaler.state_dict() for name, side in sides.items()},
             "history": list(self.history),
-            # What each process has of its own, in the order of ranks.
-            "ranks": self.world.gather(
+            # What each rank has for itself.
+            "ranks": self.process_group.gather(
                 {
                     "pools": self._pools(),
                     "random": random_states(self.device),
-                    "lessons": self.lessons.state_dict(),
+                    "lessons": self.hard_examples.state_dict(),
                 }
             ),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Puts a captured state back; raises UserError where it belongs to other networks."""
-        stepper = self.stepper
-        optimizers = _optimizers(stepper)
-        _check_kinds(state, optimizers)
-        # Rates, momenta and decays are those of the settings at hand, which may have changed.
-        chosen = {name: _group_options(optimizer) for name, optimizer in optimizers.items()}
+        """Loads a captured state; raises UserError if it belongs to other networks."""
+        sides = self._sides()
+        _check_optimizer_types(state, sides)
+        # Learning rates, momenta and decays come from the present settings, not from the state.
+        chosen = {name: _group_options(side.optimizer) for name, side in sides.items()}
         try:
-            stepper.model.load_state_dict(state["model"])
-            stepper.heads.load_state_dict(state["heads"])
-            self.schedule.load_state_dict(state["schedule"])
-            self.averaged.load_state_dict(state["averaged"])
-            for name, optimizer in optimizers.items():
-                optimizer.load_state_dict(state[name])
-                for group, options in zip(optimizer.param_groups, chosen[name], strict=True):
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+            for name, side in sides.items():
+                for group, options in zip(side.optimizer.param_groups, chosen[name], strict=True):
                     group.update(options)
-                    _fit_memory(optimizer, group)
-            for name, scaler in _scalers(stepper).items():
-                # Empty unless both this run and the one before it are in fp16.
-                if (scale := state["scalers"].get(name)) and scaler.is_enabled():
-                    scaler.load_state_dict(scale)
+                    _fit_optimizer_state(side.optimizer, group)
+                # Empty unless both this run and the saved one use fp16.
+                if (scale := state["scalers"].get(name)) and side.scaler.is_enabled():
+                    side.scaler.load_state_dict(scale)
             self.progress = Progress(**state["progress"])
-            self.meter.load_state_dict(state["meter"])
             self.history = [(int(step), dict(values)) for step, values in state["history"]]
-            self._restore_own(state["ranks"])
+            self._restore_rank(state["ranks"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             first = " ".join(str(error).split())[:200]
             raise UserError(
@@ -115,34 +104,47 @@ class RunState:
                 "slots are none"
             ) from None
 
+    def _parts(self) -> dict[str, Any]:
+        """The objects with a state_dict, by their keys in a saved state."""
+        return {
+            "model": self.step.model,
+            "heads": self.step.loss_modules,
+            "averaged": self.average,
+            "schedule": self.schedule,
+            "meter": self.means,
+            **{name: side.optimizer for name, side in self._sides().items()},
+        }
+
+    def _sides(self) -> dict[str, Side]:
+        return {"optimizer_G": self.step.generators, "optimizer_D": self.step.discriminators}
+
     def _pools(self) -> dict[str, Any]:
-        """On the host: they may travel to the process that writes."""
-        pools = {domain: pool.state_dict() for domain, pool in self.stepper.pools.items()}
-        if self.world.size == 1:
+        pools = {domain: pool.state_dict() for domain, pool in self.step.pools.items()}
+        if self.process_group.size == 1:
             return pools
+        # On the CPU, to be sent to the rank that writes.
         return {d: {**p, "images": [i.cpu() for i in p["images"]]} for d, p in pools.items()}
 
-    def _restore_own(self, ranks: list[dict[str, Any]]) -> None:
-        """What this process had. Of a run that goes on in another number of processes, each gets
-        an equal part of the images, and goes on drawing as one of the earlier ones did.
+    def _restore_rank(self, ranks: Sequence[Mapping[str, Any]]) -> None:
+        """Loads what this rank had. If the number of ranks has changed, each gets an equal part of
+        the pooled images, and continues the random streams of one of the earlier ranks.
         """
-        world = self.world
-        device = self.device
-        own = ranks[world.rank % len(ranks)]
-        for domain, pool in self.stepper.pools.items():
+        rank, size = self.process_group.rank, self.process_group.size
+        own = ranks[rank % len(ranks)]
+        for domain, pool in self.step.pools.items():
             kept = own["pools"][domain]
-            if len(ranks) != world.size:
-                images = [image for rank in ranks for image in rank["pools"][domain]["images"]]
-                kept = {**kept, "images": images[world.rank :: world.size]}
-            pool.load_state_dict(kept, device=device)
-        seen = [own] if len(ranks) == world.size else ranks
-        self.lessons.load(rank["lessons"] for rank in seen)
-        if world.rank < len(ranks):
-            restore_random(own["random"], device)
+            if len(ranks) != size:
+                images = [image for each in ranks for image in each["pools"][domain]["images"]]
+                kept = {**kept, "images": images[rank::size]}
+            pool.load_state_dict(kept, device=self.device)
+        seen = [own] if len(ranks) == size else ranks
+        self.hard_examples.load_state_dicts(each["lessons"] for each in seen)
+        if rank < len(ranks):
+            restore_random(own["random"], self.device)
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
-    """Of all generators that parts of the user's own may draw from, too."""
+    """The states of every global generator that users' own parts may draw from."""
     kind, keys, *rest = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
@@ -162,39 +164,54 @@ def restore_random(states: Mapping[str, Any], device: torch.device) -> None:
     random.setstate((version, tuple(words), gauss))
 
 
-def _optimizers(stepper: Stepper) -> dict[str, torch.optim.Optimizer]:
-    return {"optimizer_G": stepper.optimizer_G, "optimizer_D": stepper.optimizer_D}
-
-
-def _scalers(stepper: Stepper) -> dict[str, torch.amp.GradScaler]:
-    """Those of fp16; of other precisions they do nothing."""
-    return {name: stepper.scalers[optimizer] for name, optimizer in _optimizers(stepper).items()}
-
-
-def _fit_memory(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> None:
-    """Moments in the layout of their weights, and counts of steps where the update looks for them:
-    the run may have been saved by another way of computing it.
+@contextmanager
+def preserve_state(networks: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
+    """Restores the networks' training flags and buffers and all random states afterwards. Within
+    it every random draw starts from seed 0.
     """
-    counts_there = group.get("fused") or group.get("capturable")
+    random_before = random_states(device)
+    modules = [module for network in networks for module in network.modules()]
+    flags = [(module, module.training) for module in modules]
+    buffers = [
+        (m, n, b, b.clone()) for m in modules for n, b in m._buffers.items() if b is not None
+    ]
+    benchmark = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    torch.manual_seed(0)
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = benchmark
+        restore_random(random_before, device)
+        for module, training in flags:
+            module.training = training
+        for module, name, buffer, value in buffers:
+            module._buffers[name] = buffer.copy_(value)
+
+
+def _fit_optimizer_state(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> None:
+    """Gives moments the memory format of their weights, and puts step counts on the device that
+    the update reads them from: the saved run may have had another execution plan.
+    """
+    on_device = group.get("fused") or group.get("capturable")
     for parameter in group["params"]:
         kept = optimizer.state.get(parameter, {})
         for name, value in kept.items():
             if not isinstance(value, Tensor):
                 continue
             if name == "step":
-                kept[name] = value.to(parameter.device if counts_there else "cpu", torch.float32)
+                kept[name] = value.to(parameter.device if on_device else "cpu", torch.float32)
             elif value.shape == parameter.shape:
                 kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def _check_kinds(state: Mapping[str, Any], optimizers: dict[str, torch.optim.Optimizer]) -> None:
-    """Raises UserError where the state is another kind of optimizer's: its memory is of no use."""
-    for name, optimizer in optimizers.items():
-        before, now = state.get("optimizers", {}).get(name), type(optimizer).__name__
+def _check_optimizer_types(state: Mapping[str, Any], sides: Mapping[str, Side]) -> None:
+    for name, side in sides.items():
+        before, now = state.get("optimizers", {}).get(name), type(side.optimizer).__name__
         if before is not None and before != now:
             option = "--optimizer_D" if name == "optimizer_D" else "--optimizer"
             raise UserError(
-                f"{option}: the run was begun with {before}, which {now} cannot take over: "
+                f"{option}: the run was begun with {before}, whose state {now} cannot use: "
                 f"leave {option} out, or begin a new run without --continue_train"
             )
 

@@ -1,236 +1,219 @@
-"""One training step: the generators learn, then the discriminators."""
+"""One training step: the generators are updated, then the discriminators."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import partial
-from typing import Any, cast
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config.train_options import TrainSettings
-from cyclegan.data.loading.sampler import Share, deal
-from cyclegan.hardware.distributed import ALONE, World
+from cyclegan.data.loading.sampler import MicroBatch, split_batch
+from cyclegan.hardware.distributed import SINGLE_PROCESS, ProcessGroup
 from cyclegan.losses.weighted import START, Clock
-from cyclegan.networks.execution import PLAIN, Speed
 from cyclegan.training.algorithm.image_pool import ImagePool
 from cyclegan.training.algorithm.model import CycleGAN, Images
-from cyclegan.training.algorithm.objective import Losses, Objective, cycle_errors
-from cyclegan.training.algorithm.optimizers import build_optimizer, marked, update
-from cyclegan.training.resources.cuda_graphs import Replayed
+from cyclegan.training.algorithm.objective import Losses, Objective
 
-# In front of a network's name: the length of its gradient.
+# Before a network's name: the norm of its gradient.
 GRADIENT = "gradient_"
 
 
-class Stepper:
-    """The two sides' losses, optimizers and pools; `step` is the whole algorithm."""
+@dataclass(eq=False)
+class Side:
+    """All generators, or all discriminators, and what updates them.
+
+    forward: images of a micro-batch and the clock to images for the other side, and losses.
+    parameters: by network; a fixed network has none and is left out.
+    due: the key of the CUDA graph for a step at this time.
+    """
+
+    forward: Callable[[Images, Clock], tuple[Images, Losses]]
+    optimizer: torch.optim.Optimizer
+    parameters: Mapping[str, Sequence[nn.Parameter]]
+    scaler: torch.amp.GradScaler
+    due: Callable[[Clock], Hashable]
+
+
+class TrainingStep:
+    """The training step of CycleGAN (Zhu et al., 2017) with its networks, losses and optimizers.
+
+    The losses come back detached, on the device; beside them are the gradient norms of the
+    networks, `gradient_G_AB` and so on. `cycle_errors` holds the cycle error of each image of the
+    last step, `error_A` and `error_B`.
+    """
 
     def __init__(
         self,
         model: CycleGAN,
-        settings: TrainSettings,
+        objective: Objective,
         *,
-        speed: Speed = PLAIN,
-        say: Callable[[str], object] = print,
-        world: World = ALONE,
+        generators: Side,
+        discriminators: Side,
+        loss_modules: nn.ModuleDict,
+        pools: Mapping[str, ImagePool],
+        batch_size: int,
+        accumulate: int = 1,
+        clip_grad: float = 0.0,
+        process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        self.model = model
-        model.run(speed)
-        self.compiled = speed.compile != "off"
-        self.world = world
-        # Of this process, as `world` deals them out.
-        self.batch_size = world.each(settings.images_per_step // settings.accumulate)
-        self.images_per_step = self.batch_size * settings.accumulate
-        self.clip_grad = settings.clip_grad
-        self.objective = Objective(model, settings)
-        self.heads = self.objective.heads
-        common: dict[str, Any] = {"settings": settings, "speed": speed}
-        learners = nn.ModuleList([model.generators, self.heads])
-        self.look_G, self.look_D = self._looks(learners)
-        self.optimizer_G = build_optimizer(learners.parameters(), of="G", **common)
-        self.optimizer_D = build_optimizer(model.discriminators.parameters(), of="D", **common)
-        self.networks = {
-            self.optimizer_G: _parameters(**model.generators, heads=self.heads),
-            self.optimizer_D: _parameters(**model.discriminators),
-        }
-        device = next(learners.parameters()).device.type
-        # Only fp16 has too small a range for gradients; else a scaler does nothing.
-        self.scalers = {
-            optimizer: torch.amp.GradScaler(device, enabled=speed.precision == "fp16")
-            for optimizer in (self.optimizer_G, self.optimizer_D)
-        }
-        # Of the last step: the cycle error of each image, in levels of 255, by "error_A".
-        self.errors: dict[str, Tensor] = {}
-        # Whether a step has taught the generators, but not yet the discriminators.
+        """batch_size: the images of each domain in a micro-batch of this process."""
+        self.model, self.objective, self.loss_modules = model, objective, loss_modules
+        self.generators, self.discriminators = generators, discriminators
+        self.pools = pools
+        self.batch_size, self.images_per_step = batch_size, batch_size * accumulate
+        self.clip_grad = clip_grad
+        self.process_group = process_group
+        self.cycle_errors: Images = {}
+        # True while the generators of a step are updated and the discriminators are not.
         self.is_halfway = False
-        self.teach_G: Callable[..., Any] = self.teach_generators
-        self.teach_D: Callable[..., Any] = self.teach_discriminators
-        if speed.graph:
-            self._record(say)
-        self.pools = {
-            domain: ImagePool(settings.pool_size, seed=settings.seed + offset)
-            for offset, domain in enumerate("AB")
-        }
+        # A full step may run as CUDA graphs; an epoch's short last step never does.
+        self.minimize_full: Callable[..., tuple[Images, Losses]] = self.minimize
 
-    def _looks(self, learners: nn.Module) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """What either half computes of its batches, with gradients over all processes."""
-        # Both games train both generators; heads learn from a loss of their own.
-        sometimes = not self.objective.plays or len(self.heads) > 0
-        judged = self.model.discriminators
-        return (
-            self.world.parallel(self._generators_look, learners, sometimes=sometimes),
-            self.world.parallel(self.objective.discriminator_losses, judged, sometimes=False),
-        )
-
-    def step(
+    def __call__(
         self,
         real_A: Tensor,
         real_B: Tensor,
         clock: Clock = START,
-        shares: Sequence[Share] | None = None,
+        micro_batches: Sequence[MicroBatch] | None = None,
     ) -> Losses:
-        """NCHW batches of either domain in [-1, 1]; gives the losses, detached, on the device, and
-        the lengths of the networks' gradients. `shares` tells what falls to this process of a step
-        that has fewer images than others.
+        """Updates both sides on NCHW images in [-1, 1]. `micro_batches` splits a step that has
+        fewer images than `images_per_step`.
         """
-        with self._halves(len(real_A), shares) as (teach_G, teach_D):
+        images = {"real_A": real_A, "real_B": real_B}
+        short = micro_batches is not None or len(real_A) != self.images_per_step
+        minimize = self.minimize if short else self.minimize_full
+        with self._uncompiled() if short else nullcontext():
             self.model.discriminators.requires_grad_(False)
-            made, losses_G = teach_G(clock, real_A=real_A, real_B=real_B)
-            fakes = {name: made.pop(name) for name in self.objective.judged()}
-            self.errors = made
+            outputs, losses_G = minimize(self.generators, images, clock, micro_batches)
             self.is_halfway = True
 
             self.model.discriminators.requires_grad_(True)
-            remembered = {name: self.pools[name[-1]].query(fake) for name, fake in fakes.items()}
-            losses_D = teach_D(clock, real_A=real_A, real_B=real_B, **remembered) if fakes else {}
+            fakes = {n: self.pools[n[-1]].query(outputs[n]) for n in self.objective.fakes}
+            losses_D: Losses = {}
+            if fakes:
+                real_and_fake = images | fakes
+                _, losses_D = minimize(self.discriminators, real_and_fake, clock, micro_batches)
             self.is_halfway = False
-
-        return cast(Losses, losses_G | losses_D)
-
-    def teach_generators(
-        self,
-        clock: Clock,
-        *,
-        real_A: Tensor,
-        real_B: Tensor,
-        shares: Sequence[Share] | None = None,
-    ) -> tuple[dict[str, Tensor], Losses]:
-        """One update; gives the fakes that were made before it, detached: the discriminators' step
-        must not reach the generators; and the cycle errors.
-        """
-        made: dict[str, list[Tensor]] = {}
-
-        def losses() -> Iterator[tuple[float, Losses]]:
-            for weight, (share_A, share_B) in self._shares(self.look_G, shares, real_A, real_B):
-                part, values = self.look_G(share_A, share_B, clock)
-                for name, each in part.items():
-                    made.setdefault(name, []).append(each)
-                yield weight, values
-
-        values = self.minimize(self.optimizer_G, losses())
-        return {name: torch.cat(parts) for name, parts in made.items()}, values
-
-    def teach_discriminators(
-        self, clock: Clock, *, shares: Sequence[Share] | None = None, **images: Tensor
-    ) -> Losses:
-        """One update, on real images and on fakes that carry no gradient."""
-
-        def losses() -> Iterator[tuple[float, Losses]]:
-            for weight, share in self._shares(self.look_D, shares, *images.values()):
-                shown = Images(**dict(zip(images, share, strict=True)))
-                yield weight, self.look_D(shown, clock)
-
-        return self.minimize(self.optimizer_D, losses())
-
-    def _generators_look(
-        self, real_A: Tensor, real_B: Tensor, clock: Clock
-    ) -> tuple[dict[str, Tensor], Losses]:
-        images = self.model(real_A, real_B, self.objective.passes(clock))
-        shown = {name: images.get(name).detach() for name in self.objective.judged()}
-        return shown | cycle_errors(images), self.objective.generator_losses(images, clock)
+        self.cycle_errors = {n: each for n, each in outputs.items() if n.startswith("error")}
+        return losses_G | losses_D
 
     def minimize(
         self,
-        optimizer: torch.optim.Optimizer,
-        shares: Iterable[tuple[float, Losses]],
-    ) -> Losses:
-        """One update towards a smaller sum, in the mean over the shares of a batch, each of which
-        is let go before the next is asked for; none where a loss or the gradient is not finite.
-        Gives the values, detached, and the length of each network's gradient.
+        side: Side,
+        images: Images,
+        clock: Clock,
+        micro_batches: Sequence[MicroBatch] | None = None,
+    ) -> tuple[Images, Losses]:
+        """One optimizer step on the mean loss over the micro-batches; none if a loss or a gradient
+        is not finite. Retries once after CUDA runs out of memory: no weight has changed by then.
         """
-        optimizer.zero_grad(set_to_none=True)
-        scaler = self.scalers[optimizer]
-        values: Losses = {}
-        for weight, losses in shares:
-            if losses:
-                total = torch.stack(list(losses.values())).sum()
-                torch.autograd.backward(scaler.scale(marked(weight * total)))
-            for name, value in losses.items():
-                values[name] = values.get(name, 0.0) + weight * value.detach()
-        if values:
-            networks = self.networks[optimizer]
-            lengths = update(optimizer, scaler, networks=networks, longest=self.clip_grad)
-            values |= {f"{GRADIENT}{name}": length for name, length in lengths.items()}
-        return values
-
-    def _record(self, say: Callable[[str], object]) -> None:
-        recorded: dict[str, Any] = {"pool": torch.cuda.graph_pool_handle(), "say": say}
-        self.teach_G = Replayed(
-            self.teach_generators, pattern=self.objective.generators_pattern, **recorded
-        )
-        self.teach_D = Replayed(
-            self.teach_discriminators, pattern=self.objective.discriminators_pattern, **recorded
-        )
-
-    @contextmanager
-    def _halves(
-        self, num: int, shares: Sequence[Share] | None
-    ) -> Iterator[tuple[Callable[..., Any], Callable[..., Any]]]:
-        """Both halves of a step on so many images. Of an epoch's last few they run as written: to
-        compile and record them for that size would cost more than it gains.
-        """
-        if num == self.images_per_step and shares is None:
-            yield self._twice(self.teach_G), self._twice(self.teach_D)
-            return
-        as_written = torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
-        with as_written:
-            yield (
-                self._twice(partial(self.teach_generators, shares=shares)),
-                self._twice(partial(self.teach_discriminators, shares=shares)),
-            )
-
-    def _twice(self, half: Callable[..., Any]) -> Callable[..., Any]:
-        """The same, with a second try where memory did not do: by then no weight had changed."""
-
-        def attempt(clock: Clock, **tensors: Tensor) -> Any:
+        for retries in (1, 0):
             try:
-                return half(clock, **tensors)
+                outputs, losses = self._backward(side, images, clock, micro_batches)
+                break
             except torch.OutOfMemoryError:
-                # The others would wait for the first try's gradients.
-                if self.world.size > 1:
+                # Other ranks would wait for the gradients of the first attempt.
+                if not retries or self.process_group.size > 1:
                     raise
-            # Past the handler: the error's frames hold memory.
+            # Outside the handler: the traceback keeps tensors alive.
             torch.cuda.empty_cache()
-            return half(clock, **tensors)
+        if not losses:
+            return outputs, losses
+        norm, norms = self._clip(side)
+        if side.scaler.is_enabled():
+            side.scaler.step(side.optimizer)
+            side.scaler.update()
+        elif getattr(side.optimizer, "_step_supports_amp_scaling", False):
+            # Fused optimizers skip the update by themselves, without a synchronization.
+            with _found_inf(side.optimizer, ~norm.isfinite()):
+                side.optimizer.step()
+        elif bool(norm.isfinite()):
+            side.optimizer.step()
+        return outputs, losses | {f"{GRADIENT}{name}": each for name, each in norms.items()}
 
-        return attempt
+    def _backward(
+        self,
+        side: Side,
+        images: Images,
+        clock: Clock,
+        micro_batches: Sequence[MicroBatch] | None,
+    ) -> tuple[Images, Losses]:
+        """Accumulates gradients over the micro-batches; each is freed before the next begins."""
+        side.optimizer.zero_grad(set_to_none=True)
+        outputs: dict[str, list[Tensor]] = {}
+        losses: Losses = {}
+        for weight, part, sync in self._split(side, images, micro_batches):
+            with sync:
+                made, values = side.forward(part, clock)
+                if values:
+                    total = torch.stack(list(values.values())).sum()
+                    total = side.scaler.scale(poison_if_nonfinite(weight * total))
+                    torch.autograd.backward(total)
+            for name, each in made.items():
+                outputs.setdefault(name, []).append(each)
+            for name, value in values.items():
+                losses[name] = losses.get(name, 0.0) + weight * value.detach()
+            del made, values
+        return {name: torch.cat(each) for name, each in outputs.items()}, losses
 
-    def _shares(
-        self, look: Callable[..., object], shares: Sequence[Share] | None, *batches: Tensor
-    ) -> Iterator[tuple[float, tuple[Tensor, ...]]]:
-        """The batches in parts, and what each counts. Only with the last are gradients exchanged
-        between processes.
+    def _split(
+        self, side: Side, images: Images, micro_batches: Sequence[MicroBatch] | None
+    ) -> Iterator[tuple[float, Images, AbstractContextManager[Any]]]:
+        """The weight and the images of each micro-batch, and a context for its backward pass:
+        ranks exchange gradients only in that of the last one.
         """
-        dealt = shares or deal(len(batches[0]), batch_size=self.batch_size)
-        sizes = [len(share) for share in dealt]
-        parts = zip(*(torch.split(batch, sizes) for batch in batches), strict=True)
-        for place, (share, part) in enumerate(zip(dealt, parts, strict=True), 1):
-            with self.world.apart(look) if place < len(dealt) else nullcontext():
-                yield share.weight, part
+        count = len(images["real_A"])
+        micro_batches = micro_batches or split_batch(count, batch_size=self.batch_size)
+        sizes = [len(each) for each in micro_batches]
+        split = {name: torch.split(image, sizes) for name, image in images.items()}
+        for index, each in enumerate(micro_batches):
+            last = index + 1 == len(micro_batches)
+            sync = nullcontext() if last else self.process_group.no_sync(side.forward)
+            yield each.weight, {name: part[index] for name, part in split.items()}, sync
+
+    def _clip(self, side: Side) -> tuple[Tensor, dict[str, Tensor]]:
+        """Unscales the gradients and clips their global L2 norm to `clip_grad`, if that is not 0.
+        Returns the norm before clipping, overall and by network.
+        """
+        side.scaler.unscale_(side.optimizer)
+        gradients = {
+            name: [p.grad for p in parameters if p.grad is not None]
+            for name, parameters in side.parameters.items()
+        }
+        each = torch._foreach_norm([grad for grads in gradients.values() for grad in grads])
+        norms: dict[str, Tensor] = {}
+        for name, grads in gradients.items():
+            if grads:
+                norms[name] = torch.linalg.vector_norm(torch.stack(each[: len(grads)]))
+            each = each[len(grads) :]
+        norm = torch.linalg.vector_norm(torch.stack(list(norms.values())))
+        if self.clip_grad:
+            trained = [p for group in side.optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grads_with_norm_(trained, self.clip_grad, norm)
+        return norm, norms
+
+    def _uncompiled(self) -> AbstractContextManager[Any]:
+        """A short step is not worth compiling for its size."""
+        if self.model.plan.compile == "off":
+            return nullcontext()
+        stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+        return stance
 
 
-def _parameters(**networks: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """Of each network that has any."""
-    found = {name: list(network.parameters()) for name, network in networks.items()}
-    return {name: parameters for name, parameters in found.items() if parameters}
+def poison_if_nonfinite(loss: Tensor) -> Tensor:
+    """Multiplies a non-finite loss by NaN, so that every rank sees NaN gradients and skips the
+    update.
+    """
+    return loss * torch.where(loss.detach().isfinite(), 1.0, math.nan)
+
+
+@contextmanager
+def _found_inf(optimizer: Any, found_inf: Tensor) -> Iterator[None]:
+    """Tells a fused optimizer to skip its update where `found_inf` is true on the device."""
+    optimizer.grad_scale, optimizer.found_inf = None, found_inf.float()
+    try:
+        yield
+    finally:
+        del optimizer.grad_scale, optimizer.found_inf

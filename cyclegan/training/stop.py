@@ -1,4 +1,4 @@
-"""What ends a run between two steps, not in the middle of one: Ctrl-C, SIGTERM, a time limit."""
+"""What stops a run between two steps: Ctrl-C, SIGTERM, a time limit, a request by a file."""
 
 import os
 import signal
@@ -10,18 +10,20 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 
 from cyclegan.hardware.devices import process_age
+from cyclegan.runs.control_files import ControlFiles, Request
+from cyclegan.training.run import Run
 
-# What `timeout` of the shell ends with.
+# The exit status of the shell's `timeout`.
 TIME_IS_UP = 124
 
-# For what comes after the last save: closing the page, ending the processes.
+# Time for what follows the last save: closing the page, ending the workers.
 _LAST_SECONDS = 3.0
 
 
 class StopRequest:
-    """While entered, the first signal only sets `signal`; a second one ends the program at once.
+    """While entered, the first signal sets `signal`, and a second one ends the program at once.
 
-    A terminal that is closed (SIGHUP) counts as well, unless nohup has seen to it.
+    SIGHUP of a closed terminal counts too, unless nohup ignores it.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -44,10 +46,10 @@ class StopRequest:
         return "out of time" if self.signal is None else signal.Signals(self.signal).name
 
     def __enter__(self) -> "StopRequest":
-        # Python allows signal handlers in the main thread alone; elsewhere there is no Ctrl-C.
+        # Only the main thread may set signal handlers.
         if threading.current_thread() is threading.main_thread():
-            heeded = [n for n in self.SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
-            self._before = {number: signal.signal(number, self._note) for number in heeded}
+            handled = [n for n in self.SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._handle) for number in handled}
         return self
 
     def __exit__(
@@ -59,38 +61,60 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
             self.end(128 + number)
         self.signal = number
 
 
 def _end_at_once(status: int) -> None:
-    """Not by an exception, which may come where Python only reports it. What is half-written stays
-    behind under another name.
+    """Exits without an exception, which Python might only report. A half-written file stays behind
+    under another name.
     """
     if sys.stdout.isatty():
-        # The live line had hidden the cursor.
+        # The live table has hidden the cursor.
         os.write(sys.stdout.fileno(), b"\x1b[?25h\n")
     os._exit(status)
 
 
 class TimeLimit:
-    """Tells when there is just time enough left to save, counted from the program's start."""
+    """Tells when there is just enough time left to save, counted from the program's start."""
 
     def __init__(self, seconds: float | None) -> None:
         self.end = None if seconds is None else time.monotonic() + seconds - process_age()
         self.last: float | None = None
-        # Steps take longer where something is shown, measured or saved.
+        # Steps with a preview, a measurement or a save take longer.
         self.steps: deque[float] = deque(maxlen=200)
 
     def is_near(self, *, saving: float) -> bool:
-        """To be asked after each step; `saving`: how many seconds a save takes."""
+        """Call it after each step; `saving` is how many seconds a save takes."""
         now = time.monotonic()
         if self.last is not None:
             self.steps.append(now - self.last)
         self.last = now
         if self.end is None:
             return False
-        # Saving may take longer than so far: a machine may be busy just then.
+        # The last save may take longer than the earlier ones.
         return now + max(self.steps, default=0.0) + 2 * saving + _LAST_SECONDS >= self.end
+
+
+class Requests:
+    """What a run is asked to do, by files in its folder, by signals and by its time limit."""
+
+    def __init__(self, run: Run) -> None:
+        self.process_group, self.writer = run.process_group, run.writer
+        self.files = ControlFiles(run.run_dir)
+        self.time_limit = TimeLimit(run.time_limit)
+
+    def clear(self) -> None:
+        """Forgets requests from before the run."""
+        if self.process_group.is_main:
+            self.files.clear()
+
+    def poll(self, stop: StopRequest) -> Request:
+        """The requests to any rank. Call it after each step, on all ranks."""
+        is_main = self.process_group.is_main
+        requests = self.files.pending_requests() if is_main else Request.NONE
+        if stop or self.time_limit.is_near(saving=self.writer.longest_seconds):
+            requests |= Request.STOP_NOW
+        return Request(self.process_group.any_rank(requests))

@@ -1,307 +1,302 @@
-"""The run: from settings to a trained, saved and measured pair of generators."""
+"""The training loop: steps, reports, saves, pauses and rollbacks, until the run ends or stops."""
 
 import logging
-import sys
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
 import torch
 
 from cyclegan.config.errors import UserError, explain
-from cyclegan.config.logs import log_to
-from cyclegan.config.train_options import TrainSettings
-from cyclegan.config.value_types import seconds
-from cyclegan.data.loading.decoded import decode_once
-from cyclegan.data.loading.loader import Batch, stream
-from cyclegan.monitor import Monitors
+from cyclegan.data.loading.loader import Batch
+from cyclegan.data.loading.sampler import MicroBatch
+from cyclegan.losses.weighted import Clock
 from cyclegan.monitor.console import Console
-from cyclegan.monitor.selection import build_monitors
 from cyclegan.runs import checkpoints
-from cyclegan.runs.control_files import (
-    FILES,
-    INTERVAL,
-    Controls,
-    Wish,
-)
+from cyclegan.runs.checkpoints import BEST, LATEST
+from cyclegan.runs.control_files import FILES, POLL_SECONDS, Request
 from cyclegan.runs.folder import RunFolder
-from cyclegan.runs.metrics_log import write_metrics
-from cyclegan.runs.record import Ending
-from cyclegan.runs.saves import BEST, LATEST, Saves
-from cyclegan.training import messages
-from cyclegan.training.build import set_up
-from cyclegan.training.intervals import Agenda, Due, asked
-from cyclegan.training.learner import GoBack, Learner
-from cyclegan.training.reporter import Outputs
-from cyclegan.training.statistics.meter import broken_networks, is_sound
-from cyclegan.training.stop import StopRequest, TimeLimit
+from cyclegan.runs.record import Outcome
+from cyclegan.training.algorithm.objective import Losses
+from cyclegan.training.algorithm.optimizers import scale_learning_rate
+from cyclegan.training.intervals import Actions, with_requests
+from cyclegan.training.reporter import Reporter
+from cyclegan.training.resources.execution_plan import compile_first_step
+from cyclegan.training.run import Run
+from cyclegan.training.startup import batches_from_now, describe, start
+from cyclegan.training.state import random_states, restore_random
+from cyclegan.training.statistics.async_metrics import (
+    AsyncMetrics,
+    NonFiniteGuard,
+    StepMetrics,
+    nonfinite_weights,
+)
+from cyclegan.training.statistics.weight_statistics import sample_weights, update_ratios
+from cyclegan.training.stop import Requests, StopRequest
+
+# Learning-rate factor per rollback, and the maximum number of rollbacks.
+ROLLBACK_FACTOR = 0.5
+MAX_ROLLBACKS = 3
 
 logger = logging.getLogger(__name__)
 
-# What is left of the learning rate each time that a run goes back, and how often it does.
-SLOWER = 0.5
-MOST_TIMES_BACK = 3
+
+class RollBack(UserError):
+    """The run must return to its last saved state; the message is for a run that cannot."""
 
 
 class Trainer:
-    """One run. Everything is made and checked before the run's folder is touched."""
+    """Trains a run that `build_run` has built and checked."""
 
-    def __init__(self, settings: TrainSettings) -> None:
-        self.limit = TimeLimit(seconds(settings.time_limit) if settings.time_limit else None)
-        # What is said before there is a console.
-        self.said: list[str] = []
-        log_to(self.said.append)
-        self.console: Console | None = None
-        self.run = run = set_up(settings, say=self._say)
-        self.settings, self.world, self.state = run.settings, run.world, run.state
-        self.stepper, self.schedule = run.state.stepper, run.state.schedule
-        self.learner = Learner(run, say=self._say)
-        self.agenda = Agenda(self.settings, self.schedule, epoch_length=run.images.epoch_length)
-        self.controls = Controls(self.settings.run_dir)
-        self.last_epoch = False
+    def __init__(self, run: Run) -> None:
+        self.run, self.state, self.step = run, run.state, run.state.step
+        self.process_group, self.writer = run.process_group, run.writer
+        self.requests = Requests(run)
+        self.metrics = AsyncMetrics(run.device)
+        self.guard = NonFiniteGuard(
+            fp16=run.plan.precision == "fp16", single_process=run.process_group.size == 1
+        )
+        self.must_compile = run.plan.compile != "off"
+        self.stops_after_epoch = False
+        # Update ratios of the last step that was followed by a preview.
+        self.ratios: dict[str, float] = {}
+        # The random states before the present step; None between two steps.
+        self.random_before: dict[str, Any] | None = None
+        self.folder: RunFolder | None = None
+        self.console = Console(
+            total_steps=run.state.schedule.total_steps,
+            steps_per_epoch=run.state.schedule.steps_per_epoch,
+            first_step=run.state.progress.step,
+            quiet=run.quiet,
+            silent=not run.process_group.is_main,
+        )
 
     def fit(self) -> int:
-        """Trains to the end, or until it is stopped; gives the program's exit status. With
-        --dry_run it only says what would be trained: by now everything is built and checked.
-        """
-        if self.settings.dry_run:
-            if self.world.leads:
-                lines = [*messages.dry_run(self.run), *self.said]
-                sys.stdout.write("".join(f"{line}\n" for line in lines))
-            return 0
-        self.folder = folder = RunFolder(self.settings) if self.world.leads else None
-        self.console = console = Console(
-            total_steps=self.schedule.total_steps,
-            steps_per_epoch=self.schedule.steps_per_epoch,
-            first_step=self.state.progress.step,
-            quiet=self.settings.quiet,
-            silent=not self.world.leads,
-        )
-        log_to(console.say)
-        self.saves = Saves(self.settings, step=self.state.progress.step, say=self._say)
-        self.controls.clear()
-        self._introduce(folder)
-        self._decode()
-        # The loader's processes are forked before any thread of ours runs.
-        batches = self._batches()
-        monitors = self._monitors(folder, console) if folder else Monitors()
-        self.outputs = Outputs(self.run, monitors, say=self._say)
+        """Trains to the end, or until the run is stopped; returns the exit status."""
+        if self.run.dry_run:
+            return describe(self.run)
+        self.folder, batches, monitors = start(self.run, self.console)
+        self.reporter = Reporter(self.run, monitors)
+        self.requests.clear()
         try:
             with StopRequest() as stop:
-                self._train(batches, stop)
-                status = self._ended(stop)
-                # Not where anything has failed: others may not be there any more to take leave.
-                self.world.leave()
-                return status
+                self._before_first_step()
+                while True:
+                    self.reporter.restart_clock()
+                    try:
+                        with closing(batches):
+                            first = self.state.progress.step
+                            for batch in self.console.track(batches, step=first):
+                                clock, micro_batches = self._before_step(batch)
+                                step = self._compile_step if self.must_compile else self.step
+                                losses = step(batch.real_A, batch.real_B, clock, micro_batches)
+                                self._after_step(batch, losses)
+                                if self._must_stop(stop):
+                                    break
+                        break
+                    except RollBack:
+                        self._roll_back()
+                        batches = batches_from_now(self.run, start="spawn")
+                return self._finish(stop)
         except Exception as error:
-            rescued = self._rescued(error)
+            rescued = self._rescue(error)
             self._record("failed", explain(rescued))
             raise rescued from error
         finally:
             monitors.close()
-            if folder is not None:
-                folder.release()
+            self._release()
 
-    def _monitors(self, folder: RunFolder, console: Console) -> Monitors:
-        step = self.state.progress.step
-        try:
-            return build_monitors(self.settings, console, first_step=step)
-        except UserError as error:
-            folder.undo(str(error))
-            raise
-
-    def _train(self, batches: Generator[Batch], stop: StopRequest) -> None:
-        """To the last step, or to the stop; with as many returns to what was saved as are due."""
-        progress = self.state.progress
-        if progress.step == 0:
-            self.outputs.first_preview()
+    def _before_first_step(self) -> None:
+        total_steps = self.state.schedule.total_steps
+        if self.state.progress.step == 0:
+            self.reporter.first_preview()
             self._save([LATEST])
-        if progress.step >= self.schedule.total_steps:
-            self._say(
-                f"nothing is left to train: {self.schedule.total_steps} steps are done; for more, "
-                "give --n_epochs, --n_epochs_decay or --steps"
+        elif self.state.progress.step >= total_steps:
+            logger.info(
+                "nothing is left to train: %d steps are done; for more, give --n_epochs, "
+                "--n_epochs_decay or --steps",
+                total_steps,
             )
-        while True:
-            try:
-                with closing(batches):
-                    return self._loop(batches, stop)
-            except GoBack:
-                self._go_back()
-                batches = self._batches(start="spawn")
 
-    def _loop(self, batches: Iterable[Batch], stop: StopRequest) -> None:
-        self.outputs.begin()
-        assert self.console is not None
-        for batch in self.console.track(batches, step=self.state.progress.step):
-            self.outputs.batch_arrived(batch)
-            watched = self.agenda.looks_after(self.state.progress.step + 1)
-            self.learner.learn(batch, watched=watched)
-            wishes = self._wishes(stop)
-            self._after_step(wishes)
-            if wishes & Wish.PAUSE:
-                wishes = self._pause(stop)
-            self.last_epoch = self.last_epoch or bool(wishes & Wish.STOP)
-            ends = self.last_epoch and self.agenda.ends_epoch(self.state.progress.position)
-            if ends or wishes & Wish.STOP_NOW:
-                return
+    def _before_step(self, batch: Batch) -> tuple[Clock, Sequence[MicroBatch] | None]:
+        """Sets the learning rates, and keeps what an exception in the step must restore."""
+        progress, schedule = self.state.progress, self.state.schedule
+        self.reporter.batch_arrived(batch)
+        factor = progress.rate * schedule.factor(step=progress.step, position=progress.position)
+        for side in (self.step.generators, self.step.discriminators):
+            scale_learning_rate(side.optimizer, factor)
+        previews = self.run.intervals.previews_after(progress.step + 1)
+        self.weights_before = sample_weights(self.step.model.networks()) if previews else {}
+        self.random_before = random_states(self.run.device)
+        sampler = self.run.sampler
+        short = sampler.step_size(progress.position) != sampler.images_per_step
+        micro_batches = sampler.micro_batches(progress.position) if short else None
+        return schedule.clock(progress.step), micro_batches
 
-    def _wishes(self, stop: StopRequest) -> Wish:
-        """What is asked of the run, of whichever of its processes."""
-        wishes = self.controls.wishes() if self.world.leads else Wish.NONE
-        if stop or self.limit.is_near(saving=self.saves.seconds):
-            wishes |= Wish.STOP_NOW
-        wishes = Wish(self.world.asked(wishes))
-        if wishes & Wish.STOP:
-            self._say(f"stopping after this epoch, as asked at step {self.state.progress.step}")
-        return wishes
-
-    def _pause(self, stop: StopRequest) -> Wish:
-        """Until nobody wants it any more, or somebody wants to stop."""
-        where = self.settings.run_dir / FILES[Wish.PAUSE]
-        self._say(
-            f"paused at step {self.state.progress.step}: go on by the page, or delete {where}"
+    def _compile_step(self, *arguments: Any) -> Losses:
+        self.must_compile = False
+        before = checkpoints.copy_to_cpu(self.state.capture())
+        return compile_first_step(
+            lambda: self.step(*arguments),
+            undo=lambda: self.state.restore(before),
+            executors=self.step.model.executors.values(),
         )
-        began, wishes, all_wishes = time.monotonic(), Wish.PAUSE, Wish.NONE
-        while wishes & Wish.PAUSE and not wishes & Wish.STOP_NOW:
-            time.sleep(INTERVAL)
-            wishes = self._wishes(stop)
-            all_wishes |= wishes
-            self._do(asked(Due(), wishes))
-        self._say("going on" if not wishes & Wish.STOP_NOW else "stopping in the pause")
-        self.outputs.begin()
-        assert self.console is not None
+
+    def _after_step(self, batch: Batch, losses: Losses) -> None:
+        """Counts the step; raises RollBack if losses are not finite for too long."""
+        self._count_step()
+        self.ratios = {}
+        if self.weights_before:
+            weights = sample_weights(self.step.model.networks())
+            self.ratios = update_ratios(self.weights_before, weights)
+        indices = {"error_A": batch.indices_A, "error_B": batch.indices_B}
+        errors = {n[-1]: (indices[n], each) for n, each in self.step.cycle_errors.items()}
+        for metrics in self.metrics.put(self.state.progress.step, losses, errors):
+            self._take(metrics)
+
+    def _count_step(self) -> None:
+        progress = self.state.progress
+        self.state.average.update()
+        progress.step += 1
+        progress.position += self.run.sampler.step_size(progress.position)
+        self.random_before = None
+
+    def _take(self, metrics: StepMetrics) -> None:
+        self.state.means.update(metrics.values)
+        self.state.hard_examples.update(metrics.step, metrics.errors)
+        if self.guard.must_roll_back(metrics):
+            raise RollBack("losses are not finite: lower --lr, look for flat images")
+
+    def _flush_metrics(self) -> None:
+        for metrics in self.metrics.flush():
+            self._take(metrics)
+
+    def _must_stop(self, stop: StopRequest) -> bool:
+        """Takes the actions that are due and requested; pauses if requested."""
+        progress, intervals = self.state.progress, self.run.intervals
+        requests = self.requests.poll(stop)
+        self._act(with_requests(intervals.after(progress.step, progress.position), requests))
+        self.reporter.step_done()
+        if requests & Request.PAUSE:
+            requests = self._pause(stop)
+        if requests & Request.STOP:
+            logger.info("stopping after this epoch, as asked at step %d", progress.step)
+        self.stops_after_epoch = self.stops_after_epoch or bool(requests & Request.STOP)
+        ends = self.stops_after_epoch and intervals.ends_epoch(progress.position)
+        return ends or bool(requests & Request.STOP_NOW)
+
+    def _pause(self, stop: StopRequest) -> Request:
+        """Waits until nobody wants the pause any more, or somebody wants to stop."""
+        file = self.run.run_dir / FILES[Request.PAUSE]
+        step = self.state.progress.step
+        logger.info("paused at step %d: go on by the page, or delete %s", step, file)
+        began, requests, all_requests = time.monotonic(), Request.PAUSE, Request.NONE
+        while requests & Request.PAUSE and not requests & Request.STOP_NOW:
+            time.sleep(POLL_SECONDS)
+            requests = self.requests.poll(stop)
+            all_requests |= requests
+            self._act(with_requests(Actions(), requests))
+        logger.info("stopping in the pause" if requests & Request.STOP_NOW else "going on")
+        self.reporter.restart_clock()
         self.console.skip(time.monotonic() - began)
-        return all_wishes
+        return all_requests
 
-    def _after_step(self, wishes: Wish) -> None:
-        progress = self.state.progress
-        self._do(asked(self.agenda.after(progress.step, progress.position), wishes))
-        self.outputs.step_done()
+    def _act(self, actions: Actions) -> None:
+        if actions.report:
+            self._flush_metrics()
+        is_best = self.reporter.report(actions, ratios=self.ratios)
+        if saves := [*([BEST] if is_best else []), *actions.saves]:
+            self._save(saves)
 
-    def _do(self, due: Due) -> None:
-        if due.report:
-            self.learner.catch_up()
-        is_best = self.outputs.tell(due, moved=self.learner.moved)
-        if names := [*([BEST] if is_best else []), *due.names]:
-            self._save(names)
-
-    def _save(self, names: list[str | int]) -> None:
-        self.learner.catch_up()
-        if broken := broken_networks(self.stepper.model):
-            where = f"{', '.join(broken)} not finite at step {self.state.progress.step}"
-            self._say(f"warning: {where}")
-            raise GoBack(f"{where}: lower --lr or --init_gain; what was saved before is kept")
+    def _save(self, epochs: Sequence[str | int]) -> None:
+        """Saves under these names; raises RollBack if the weights are not finite."""
+        self._flush_metrics()
+        step = self.state.progress.step
+        if broken := nonfinite_weights(self.step.model):
+            where = f"{', '.join(broken)} not finite at step {step}"
+            logger.warning(where)
+            raise RollBack(f"{where}: lower --lr or --init_gain; what was saved before is kept")
         captured = self.state.capture()
-        if self.world.leads:
-            self.saves.save(self.state.progress.step, names, self.state.published(), captured)
+        if self.process_group.is_main:
+            self.writer.save(step, epochs, self.state.published(), captured)
 
-    def _go_back(self) -> None:
+    def _roll_back(self) -> None:
+        """Restores the last saved state, with a lower learning rate."""
         progress = self.state.progress
-        if progress.times_back >= MOST_TIMES_BACK:
+        if progress.times_back >= MAX_ROLLBACKS:
             raise UserError(
-                f"the run went back {MOST_TIMES_BACK} times, and its losses are not finite again "
+                f"the run went back {MAX_ROLLBACKS} times, and its losses are not finite again "
                 f"at step {progress.step}: look for flat images (python -m cyclegan doctor), "
                 "lower --lr, then add --continue_train"
             )
         times_back = progress.times_back + 1
-        self.saves.wait()
-        self.state.restore(self.world.spread(self._last_saved()))
+        self.writer.wait()
+        run_dir, is_main = self.run.run_dir, self.process_group.is_main
+        saved = checkpoints.load_state(run_dir) if is_main else {}
+        self.state.restore(self.process_group.broadcast(saved))
         progress = self.state.progress
-        progress.times_back, progress.rate = times_back, SLOWER**times_back
-        if self.world.leads:
-            checkpoints.set_aside(self.settings.run_dir, after=progress.step)
-        self.learner.forget()
-        how = f"{progress.rate:g} of the learning rate ({times_back} of at most"
-        self._say(f"going back to step {progress.step} with {how} {MOST_TIMES_BACK} times)")
+        progress.times_back, progress.rate = times_back, ROLLBACK_FACTOR**times_back
+        if is_main:
+            checkpoints.set_aside_states(run_dir, after=progress.step)
+        self.metrics.reset()
+        self.guard.reset()
+        how = f"{progress.rate:g} of the learning rate ({times_back} of at most {MAX_ROLLBACKS}"
+        logger.info("going back to step %d with %s times)", progress.step, how)
 
-    def _last_saved(self) -> dict[str, Any]:
-        if not self.world.leads:
-            return {}
-        return checkpoints.load_state(self.settings.run_dir, say=self._say)
-
-    def _ended(self, stop: StopRequest) -> int:
-        """Saves what a stop has cut short, or finishes; gives the exit status."""
-        if self.state.progress.step >= self.schedule.total_steps:
-            self.saves.check()
-            self._record("finished")
-            if self.world.leads:
-                self.outputs.finish()
-            return 0
-        self._save([LATEST])
-        self.saves.check()
-        command = messages.command_to_continue(self.settings, processes=self.world.size)
-        asked_to = self.last_epoch and not stop
-        why = "stopped" if stop or asked_to else "out of time: stopped"
-        self._say(f"{why} and saved at step {self.state.progress.step}; go on with: {command}")
-        self._record("stopped", "as asked" if asked_to else stop.why)
-        return 0 if asked_to else stop.status
-
-    def _rescued(self, error: Exception) -> Exception:
-        """The error, after all that can still be saved has been."""
-        self.learner.settle()
+    def _finish(self, stop: StopRequest) -> int:
+        """Ends the run, or saves what was interrupted; returns the exit status."""
         step = self.state.progress.step
-        # To save takes all processes, of which others may still be in their step.
-        if self.world.size == 1 and step > self.saves.step and is_sound(self.stepper.model):
-            self.saves.save(step, [LATEST], self.state.published(), self.state.capture())
-        self.saves.wait()
+        status = 0
+        if step >= self.state.schedule.total_steps:
+            self.writer.check()
+            self._record("finished")
+            if self.process_group.is_main:
+                self.reporter.finish()
+        else:
+            self._save([LATEST])
+            self.writer.check()
+            as_asked = self.stops_after_epoch and not stop
+            why = "stopped" if stop or as_asked else "out of time: stopped"
+            command = self.run.continue_command
+            logger.info("%s and saved at step %d; go on with: %s", why, step, command)
+            self._record("stopped", "as asked" if as_asked else stop.why)
+            status = 0 if as_asked else stop.status
+        # Skipped after a failure: the other ranks may be gone and the barrier would hang.
+        self.process_group.leave()
+        return status
+
+    def _rescue(self, error: Exception) -> Exception:
+        """Saves what can still be saved; returns the error to raise."""
+        if self.step.is_halfway:
+            # The generators are updated: repeating the step would update them twice.
+            self._count_step()
+        elif self.random_before is not None:
+            restore_random(self.random_before, self.run.device)
+        step = self.state.progress.step
+        # A save needs all ranks, and others may still be in their step.
+        if self.process_group.size == 1 and step > self.writer.step and self._has_weights():
+            self.writer.save(step, [LATEST], self.state.published(), self.state.capture())
+        self.writer.wait()
         if not isinstance(error, torch.OutOfMemoryError):
             return error
         return UserError(
             f"the GPU's memory was too small at step {step}, twice; saved at step "
-            f"{self.saves.step}: lower --batch_size and raise --accumulate, or add "
+            f"{self.writer.step}: lower --batch_size and raise --accumulate, or add "
             "--checkpoint_activations, with --continue_train"
         )
 
-    def _record(self, state: Ending, why: str = "") -> None:
+    def _has_weights(self) -> bool:
+        try:
+            return not nonfinite_weights(self.step.model)
+        # After some errors a GPU answers nothing any more.
+        except RuntimeError:
+            return False
+
+    def _release(self) -> None:
         if self.folder is not None:
-            self.folder.end(state, step=self.state.progress.step, why=why)
+            self.folder.release()
 
-    def _say(self, line: str) -> None:
-        """For those that do not log yet."""
-        level = logging.WARNING if line.startswith("warning: ") else logging.INFO
-        logger.log(level, "%s", line.removeprefix("warning: "))
-
-    def _remark(self, line: str) -> None:
-        """What --quiet leaves out, but for warnings."""
-        if not self.settings.quiet or "warning" in line:
-            self._say(line)
-
-    def _decode(self) -> None:
-        settings = self.settings
-        if self.world.size > 1 and settings.cache == "auto":
-            # One file for all, rather than each process's own memory.
-            settings = settings.model_copy(update={"cache": "disk"})
-        images = self.run.images
-        with self.world.after_the_first():
-            images.decoded = decode_once(self.run.domains, images.prepare, settings, say=self._say)
-
-    def _batches(self, *, start: str | None = None) -> Generator[Batch]:
-        return stream(
-            self.run.images,
-            self.run.positions.since(self.state.progress.position),
-            num_threads=self.settings.num_threads,
-            device=self.run.device,
-            start=start,
-            say=self._say,
-        )
-
-    def _introduce(self, folder: RunFolder | None) -> None:
-        settings, progress, say = self.settings, self.state.progress, self._say
-        *data, device = messages.introduction(self.run)
-        for line in (*data, device, *self.said):
-            self._remark(line)
-        if folder is not None:
-            steps = {"step": progress.step, "total_steps": self.schedule.total_steps}
-            folder.begin(**steps, data=data, device=device)
-            if folder.moved_to is not None:
-                say(f"the earlier run of this name is now {folder.moved_to}")
-        if not settings.continue_train:
-            self._remark(f"{settings.run_dir}: {self.schedule.total_steps} steps")
-            return
-        self._remark(f"{settings.run_dir}: going on after step {progress.step}")
-        for change in self.run.changes:
-            say(f"  changed: {change}")
-        if folder is not None:
-            write_metrics(settings.run_dir, self.state.history)
-            checkpoints.set_aside(settings.run_dir, after=progress.step)
+    def _record(self, outcome: Outcome, why: str = "") -> None:
+        if self.folder is not None:
+            self.folder.end(outcome, step=self.state.progress.step, why=why)

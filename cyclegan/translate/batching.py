@@ -1,79 +1,80 @@
-"""How a folder is translated fastest: in which numbers, how many images at once, what compiled."""
+"""How a folder is translated: the precision, the batch sizes, and the sizes to compile for."""
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
-from cyclegan.config.options import TranslateSettings
+import torch
+
 from cyclegan.hardware import allocator, devices
-from cyclegan.networks.execution import HALVES, Speed
-from cyclegan.translate.compiled import Say, Size
+from cyclegan.networks.execution import HALF_DTYPES, ExecutionPlan, Size
 from cyclegan.translate.translator import Translator
 
-# Pixels of a batch: 16 images of 256x256 on CUDA, estimated to need a gigabyte, and 4 on MPS,
-# neither of them measured; a CPU gains by company where images are small (64x64).
-PIXELS_AT_ONCE = {"cuda": 2**20, "mps": 2**18, "cpu": 2**15}
-MOST_AT_ONCE = 64
+# Pixels in a batch: 16 images of 256x256 on CUDA, which need an estimated gigabyte, and 4 on MPS;
+# neither was measured. A CPU gains by batches of small images (64x64) alone.
+BATCH_PIXELS = {"cuda": 2**20, "mps": 2**18, "cpu": 2**15}
+MAX_BATCH_SIZE = 64
 
-# Pixels of one size from which on compiling for it is taken to be worth its 40 s on a CPU, or 60 s
-# on CUDA: about 1000 images of 256x256, and 30 000. Both rest on an estimate, not a measurement, of
-# what is saved: 0.6 s a megapixel on a CPU in half precision, 0.03 s on CUDA.
-WORTH_COMPILING = {"cpu": 66_000_000, "cuda": 2_000_000_000}
-# torch.compile gives up on code after eight shapes, and both directions share theirs.
-MOST_COMPILED = 4
+# From this number of pixels of one size, compiling for it is assumed to be worth its 40 s on a CPU
+# or 60 s on CUDA: about 1000 and 30,000 images of 256x256. The time saved is an estimate, not
+# measured: 0.6 s a megapixel on a CPU in half precision, 0.03 s on CUDA.
+MIN_COMPILE_PIXELS = {"cpu": 66_000_000, "cuda": 2_000_000_000}
+# torch.compile gives up on a function after eight shapes, which both directions share.
+MAX_COMPILED_SIZES = 4
 
 
-class Plan:
-    """What the options of test.py mean on the machine at hand: the same ones, the same plan.
-
-    Raises UserError for what the machine does not have.
+class BatchPlanner:
+    """Chooses the execution plan and the batch sizes for a device; the same options always give the
+    same ones. Raises UserError if the device lacks what an option asks for.
     """
 
-    def __init__(self, settings: TranslateSettings, *, say: Say) -> None:
-        self.settings = settings
-        self.say = say
-        self.device = devices.resolve_device(settings.device)
-        precision = devices.resolve_precision(settings.precision, self.device)
-        self.half = precision in HALVES
-        # Tensor cores read channels last, as do a CPU's float32 convolutions on their way forward;
-        # in half precision on a CPU, only compiled code makes up for the change.
-        last = self.half == (self.device.type == "cuda") and self.device.type != "mps"
-        self.speed = Speed(precision=precision, channels_last=last)
-        self.able = devices.has_compiler(self.device)
-        devices.check_compiler(settings.compile, self.device)
+    def __init__(
+        self,
+        device: torch.device,
+        *,
+        precision: str = "auto",
+        compile: Literal["auto", "off", "default", "max"] = "auto",
+        batch_size: int | Literal["auto"] = "auto",
+    ) -> None:
+        self.device, self.compile, self.batch_size = device, compile, batch_size
+        resolved = devices.resolve_precision(precision, device)
+        self.is_half = resolved in HALF_DTYPES
+        # Tensor cores want channels last, as do a CPU's float32 convolutions in a forward pass; in
+        # half precision on a CPU it pays in compiled code alone.
+        channels_last = self.is_half == (device.type == "cuda") and device.type != "mps"
+        self.plan = ExecutionPlan(precision=resolved, channels_last=channels_last)
+        self.has_compiler = devices.has_compiler(device)
+        devices.check_compiler(compile, device)
 
     def prepare_torch(self) -> None:
-        """Sets what torch keeps for the whole process."""
+        """Sets options of torch and of the allocator for the whole process."""
         allocator.keep_freed_memory()
-        devices.allow_tf32(self.speed.precision != "fp32")
+        devices.allow_tf32(self.plan.precision != "fp32")
 
     def batch_sizes(self, translator: Translator, counts: Mapping[Size, int]) -> dict[Size, int]:
-        """How many images of each size (width, height) go at once, of so many that there are; has
-        the translator compiled for the sizes that are worth it.
+        """From the number of images of each size (width, height) to the batch size for each; also
+        lets the translator compile for the sizes that are worth it.
         """
-        at_once = {size: self._at_once(size, translator.scale) for size in counts}
+        batch_sizes = {size: self._batch_size(size, translator.scale) for size in counts}
         worth = [size for size in counts if self._is_worth_compiling(size, counts[size])]
-        worth = sorted(worth, key=lambda size: (-counts[size], size))[:MOST_COMPILED]
+        worth = sorted(worth, key=lambda size: (-counts[size], size))[:MAX_COMPILED_SIZES]
         if worth:
-            speed = replace(
-                self.speed,
-                compile="max" if self.settings.compile == "max" else "default",
-                channels_last=self.half,
-            )
-            sizes = {size: min(at_once[size], counts[size]) for size in worth}
-            devices.keep_what_is_compiled()
-            translator.compile(sizes, speed, say=self.say)
-        return at_once
+            mode: Literal["default", "max"] = "max" if self.compile == "max" else "default"
+            plan = replace(self.plan, compile=mode, channels_last=self.is_half)
+            devices.keep_compile_cache()
+            translator.compile({size: min(batch_sizes[size], counts[size]) for size in worth}, plan)
+        return batch_sizes
 
-    def _at_once(self, size: Size, scale: int) -> int:
-        if self.settings.batch_size != "auto":
-            return self.settings.batch_size
+    def _batch_size(self, size: Size, scale: int) -> int:
+        if self.batch_size != "auto":
+            return self.batch_size
         pixels = size[0] * size[1] * scale**2
-        return min(max(1, PIXELS_AT_ONCE[self.device.type] // pixels), MOST_AT_ONCE)
+        return min(max(1, BATCH_PIXELS[self.device.type] // pixels), MAX_BATCH_SIZE)
 
     def _is_worth_compiling(self, size: Size, count: int) -> bool:
-        if self.settings.compile != "auto":
-            return self.settings.compile != "off"
-        # In float32 a CPU gains nothing by it: its convolutions are hand-written either way.
-        gains = self.device.type == "cuda" or (self.device.type == "cpu" and self.half)
+        if self.compile != "auto":
+            return self.compile != "off"
+        # In float32 a CPU gains nothing: its convolutions are hand-written either way.
+        gains = self.device.type == "cuda" or (self.device.type == "cpu" and self.is_half)
         pixels = size[0] * size[1] * count
-        return self.able and gains and pixels >= WORTH_COMPILING[self.device.type]
+        return self.has_compiler and gains and pixels >= MIN_COMPILE_PIXELS[self.device.type]

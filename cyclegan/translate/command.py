@@ -1,5 +1,6 @@
-"""What test.py does: one image, a folder, or the run's own test images."""
+"""What test.py does: translates an image, a folder, or the run's own test images."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -11,17 +12,17 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from cyclegan.config.command_line import run_settings
 from cyclegan.config.errors import UserError
+from cyclegan.config.logs import log_to
 from cyclegan.config.options import Direction, TranslateSettings
-from cyclegan.config.train_options import TrainSettings
-from cyclegan.data.files.domains import domain_folder, find_images, stems
-from cyclegan.hardware.devices import own_place, resolve_device
-from cyclegan.translate.batching import Plan
+from cyclegan.config.yaml_files import run_settings
+from cyclegan.data.files.sources import DataSources, find_images, unique_stems
+from cyclegan.hardware.devices import rank_from_env, resolve_device
+from cyclegan.translate.batching import BatchPlanner
 from cyclegan.translate.image_folders import (
-    Job,
+    TranslationJob,
     find_jobs,
-    stay_inside,
+    refuse_outside,
     translate_files,
     unfinished,
 )
@@ -29,27 +30,33 @@ from cyclegan.translate.translator import Translator
 
 Item = TypeVar("Item")
 
+logger = logging.getLogger(__name__)
 
-class Translation:
-    """One call of test.py; `run` gives its exit status."""
+
+class TranslateCommand:
+    """One call of test.py; `run` returns its exit status."""
 
     def __init__(self, settings: TranslateSettings) -> None:
         if settings.weights is None and settings.name is None:
             raise UserError("give --name of a run, or --weights FILE.pth")
-        self.rank, self.size, local_rank = own_place()
-        # Under torchrun each process has a device of its own.
-        device = str(resolve_device(settings.device, index=local_rank))
-        self.settings = settings = settings.model_copy(update={"device": device})
+        self.settings = settings
+        self.rank, self.world_size, local_rank = rank_from_env()
         self.console = Console(highlight=False, soft_wrap=True)
-        self.plan = Plan(settings, say=self._say)
+        log_to(self._print)
+        self.planner = BatchPlanner(
+            resolve_device(settings.device, index=local_rank),
+            precision=settings.precision,
+            compile=settings.compile,
+            batch_size=settings.batch_size,
+        )
         self.failed: dict[Path, str] = {}
         self.written = self.skipped = 0
-        self.where = Path()
+        self.output = Path()
 
     def run(self) -> int:
-        # Some generators draw noise: the same command is to write the same images.
+        # Some generators draw noise: the same command must write the same images.
         torch.manual_seed(0)
-        self.plan.prepare_torch()
+        self.planner.prepare_torch()
         try:
             if self.settings.input is not None:
                 self._translate_input(self.settings.input)
@@ -60,122 +67,124 @@ class Translation:
                 f"stopped: {self.written} images are written; the same command makes the rest\n"
             )
             raise
-        return self._summary()
+        return 0 if self.settings.dry_run else self._report()
 
     def _translate_input(self, source: Path) -> None:
         direction = self.settings.direction or "AtoB"
-        # Not Path.resolve, to which a link in a circle is no user's mistake.
-        place = Path(os.path.realpath(source))
-        title = place.name if place.is_dir() else place.stem
-        output = self.settings.output or self._results() / f"{title}_{direction}"
-        if self.settings.overwrite and place in output.resolve().parents:
-            # What lies there may be translations of an earlier call, or pictures of the user's.
+        # Path.resolve raises for a link to itself.
+        real = Path(os.path.realpath(source))
+        title = real.name if real.is_dir() else real.stem
+        self.output = self.settings.output or self._results() / f"{title}_{direction}"
+        if self.settings.overwrite and real in self.output.resolve().parents:
+            # The files in the output may be earlier translations, or the user's own images.
             raise UserError(
-                f"--overwrite could replace originals, as --output {output} lies inside --input: "
-                "choose a folder outside it"
+                f"--overwrite could replace originals, as --output {self.output} lies inside "
+                "--input: choose a folder outside it"
             )
-        jobs = find_jobs(source, output)[: self.settings.max_dataset_size]
-        self._translate(self._load(direction), self._own(jobs))
-        self.where = output
+        jobs = find_jobs(source, self.output)[: self.settings.max_dataset_size]
+        self._translate(direction, self._share(jobs))
 
     def _translate_test_images(self) -> None:
-        """Both ways and back again, under the names of the classic implementation."""
-        if self.settings.weights is not None:
+        """Translates in both directions, and back again, under the classic file names."""
+        settings = self.settings
+        if settings.weights is not None:
             raise UserError("--weights needs --input: a single generator has no test images")
-        run = self._run()
-        self.where = self.settings.output or self._results() / "images"
+        data_options = run_settings(settings.checkpoints_dir / str(settings.name)).data_options
+        dataroot = settings.dataroot or data_options["dataroot"]
+        sources = DataSources(**{**data_options, "dataroot": dataroot})
+        self.output = settings.output or self._results() / "images"
         directions: list[Direction] = ["AtoB", "BtoA"]
-        wanted = [self.settings.direction] if self.settings.direction else directions
-        folders = {d: domain_folder(run, "test", d[0]) for d in wanted}
-        found = {d: (folder, find_images(folder)) for d, folder in folders.items() if folder}
+        wanted = [settings.direction] if settings.direction else directions
+        folders = {direction: sources.find("test", direction[0]) for direction in wanted}
+        found = {d: (f, find_images(f)) for d, f in folders.items() if f and f.is_dir()}
         if not any(files for _, files in found.values()):
-            where = run.dataroot or f"run {self.settings.name}"
+            where = dataroot or f"run {settings.name}"
             raise UserError(f"{where} has no images in testA or testB: give --input FOLDER")
         for direction, (folder, files) in found.items():
-            self._translate_domain(direction, folder, files[: self.settings.max_dataset_size])
+            self._translate_domain(direction, folder, files[: settings.max_dataset_size])
 
     def _translate_domain(self, direction: Direction, folder: Path, files: Sequence[Path]) -> None:
-        here, there = direction[0], direction[-1]
-        places = self._own([self.where / stem for stem in stems(folder, files)])
-        files = self._own(files)
+        source, target = direction[0], direction[-1]
+        stems = self._share([self.output / stem for stem in unique_stems(folder, files)])
         real, fake, rec = (
-            [place.with_name(f"{place.name}_{kind}.png") for place in places]
-            for kind in (f"real_{here}", f"fake_{there}", f"rec_{here}")
+            [stem.with_name(f"{stem.name}_{kind}.png") for stem in stems]
+            for kind in (f"real_{source}", f"fake_{target}", f"rec_{source}")
         )
-        stay_inside(self.where, [*real, *fake, *rec])
+        refuse_outside(self.output, [*real, *fake, *rec])
+        files = self._share(files)
         self._translate(None, _jobs(files, real))
-        self._translate(self._load(direction), _jobs(files, fake))
-        # A file that could not be read has no translation to bring back.
-        back: Direction = "BtoA" if direction == "AtoB" else "AtoB"
-        self._translate(self._load(back), [job for job in _jobs(fake, rec) if job.source.exists()])
+        self._translate(direction, _jobs(files, fake))
+        # An image that could not be read has no translation.
+        jobs = [job for job in _jobs(fake, rec) if job.source.exists() or self.settings.dry_run]
+        self._translate("BtoA" if direction == "AtoB" else "AtoB", jobs)
 
-    def _translate(self, translator: Translator | None, jobs: Sequence[Job]) -> None:
-        """Without a translator, the images are only brought to the results beside the others."""
-        since = translator.made if translator else 0.0
-        left = list(jobs) if self.settings.overwrite else unfinished(jobs, since=since)
-        self.skipped += len(jobs) - len(left)
+    def _translate(self, direction: Direction | None, jobs: Sequence[TranslationJob]) -> None:
+        """Without a direction, the images are copied."""
+        translator = self._load(direction) if direction else None
+        since = translator.weights_time if translator else 0.0
+        todo = list(jobs) if self.settings.overwrite else unfinished(jobs, since=since)
+        self.skipped += len(jobs) - len(todo)
+        if self.settings.dry_run:
+            how = f"translate {direction} by {self._source()}" if direction else "copy"
+            logger.info("would %s: %d of %d images to %s", how, len(todo), len(jobs), self.output)
+            return
         results = translate_files(
             translator.batch if translator else list,
-            left,
-            batch_size=partial(self.plan.batch_sizes, translator) if translator else 1,
+            todo,
+            batch_size=partial(self.planner.batch_sizes, translator) if translator else 1,
             num_threads=self.settings.num_threads,
         )
-        title = "translating" if translator else "copying"
-        shown = track(
+        for result in track(
             results,
-            title,
-            len(left),
+            "translating" if translator else "copying",
+            len(todo),
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
-        )
-        for result in shown:
+        ):
             if result.problem is None:
                 self.written += 1
             else:
                 self.failed[result.job.source] = result.problem
 
-    def _own(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Of what all processes are to translate, the part of this one, whatever is there already:
-        others may be at theirs.
-        """
-        return items[self.rank :: self.size]
+    def _share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """The items of this rank. They do not depend on which files exist, as other ranks write."""
+        return items[self.rank :: self.world_size]
 
     def _load(self, direction: Direction) -> Translator:
-        settings = self.settings
         return Translator.load(
-            settings.weights or settings.checkpoints_dir / str(settings.name),
+            self._source(),
             direction=direction,
-            epoch=settings.epoch,
-            device=settings.device,
-            trust_imports=settings.trust_imports,
-            speed=self.plan.speed,
+            epoch=self.settings.epoch,
+            device=str(self.planner.device),
+            trust_imports=self.settings.trust_imports,
+            plan=self.planner.plan,
         )
 
-    def _run(self) -> TrainSettings:
-        run = run_settings(self.settings.checkpoints_dir / str(self.settings.name))
-        if self.settings.dataroot is None:
-            return run
-        return run.model_copy(update={"dataroot": self.settings.dataroot})
+    def _source(self) -> Path:
+        settings = self.settings
+        return settings.weights or settings.checkpoints_dir / str(settings.name)
 
     def _results(self) -> Path:
-        # Other weights than the run's own write elsewhere: their images are not the run's.
+        # Images of other weights must not be mixed with those of the run's own.
         weights = self.settings.weights
         name = "-".join(filter(None, [self.settings.name, weights.stem if weights else None]))
         return self.settings.results_dir / name / f"test_{self.settings.epoch}"
 
-    def _say(self, line: str) -> None:
-        who = f"process {self.rank}: " if self.size > 1 else ""
-        self.console.print(who + line, markup=False)
+    def _print(self, line: str) -> None:
+        prefix = f"process {self.rank}: " if self.world_size > 1 else ""
+        self.console.print(prefix + line, markup=False)
 
-    def _summary(self) -> int:
-        """What was written where and, last, what was not; 1 where anything failed."""
+    def _report(self) -> int:
+        """Says what was written, and which images failed; returns 1 if any did."""
         skipped = f", {self.skipped} were there already (--overwrite makes them anew)"
-        self._say(f"{self.written} images written to {self.where}{skipped if self.skipped else ''}")
+        logger.info(
+            "%d images written to %s%s", self.written, self.output, skipped if self.skipped else ""
+        )
         for path, problem in self.failed.items():
             sys.stderr.write(f"not translated: {path} ({problem})\n")
         return 1 if self.failed else 0
 
 
-def _jobs(sources: Sequence[Path], targets: Sequence[Path]) -> list[Job]:
-    return [Job(source, target) for source, target in zip(sources, targets, strict=True)]
+def _jobs(sources: Sequence[Path], targets: Sequence[Path]) -> list[TranslationJob]:
+    return [TranslationJob(*pair) for pair in zip(sources, targets, strict=True)]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.config.command_line import run_settings, train_settings, translate_settings
+from cyclegan.config.command_line import train_settings, translate_settings
 from cyclegan.config.errors import UserError
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.config.yaml_files import load_preset, to_yaml
+from cyclegan.config.yaml_files import load_preset, run_settings, to_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ["--dataroot", "photos"]

@@ -151,7 +151,7 @@ def test_a_label_is_the_last_word_of_the_name():
 
 @pytest.mark.parametrize("expression", ["none", "2*resnet", "resnet + unet"])
 def test_a_network_is_exactly_one_part_without_a_weight(expression):
-    with pytest.raises(UserError, match="exactly one part|name one"):
+    with pytest.raises(UserError, match="exactly one part|name a part"):
         parse_one(expression, option="generator")
 
 

@@ -3,21 +3,21 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cyclegan.config import expressions, parts
+from cyclegan.config import expressions, parts, pytorch_cyclegan
+from cyclegan.config.command_line import parse
 from cyclegan.config.errors import UserError
 from cyclegan.config.options import TranslateSettings
 from cyclegan.config.pytorch_cyclegan import (
     TEST_OLDER,
-    TEST_RULES,
     TRAIN_OLDER,
-    TRAIN_RULES,
-    spelling,
-    translate,
+    classic_options,
+    classic_remedy,
 )
-from cyclegan.config.pytorch_cyclegan_table import TEST_GROUPS, TRAIN_GROUPS
+from cyclegan.config.pytorch_cyclegan_table import TEST_TABLE, TRAIN_TABLE
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.losses import ADVERSARIAL_LOSSES, IMAGE_LOSSES, PENALTIES
 from cyclegan.networks import DISCRIMINATORS, GENERATORS
@@ -31,7 +31,7 @@ TABLES = {
     "cycle": IMAGE_LOSSES,
     "identity": IMAGE_LOSSES,
 }
-# Names under which the tables know an option of ours with a value that only the classic one has.
+# Names that the tables use for an option of ours with a value that only the classic one has.
 BY_VALUE = {"max_dataset_size=inf": "max_dataset_size", "display_id=-1": "display_id"}
 
 
@@ -56,27 +56,36 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def train(words: str) -> list[str]:
-    return translate(shlex.split(words), train=True)[0]
+def convert(words: str, *, train: bool = True) -> tuple[dict[str, Any], list[str]]:
+    """The options of a command line in our names, and the lines that it prints."""
+    model, hidden = (TrainSettings if train else TranslateSettings), classic_options(train=train)
+    typed = parse(model, shlex.split(words), hidden=hidden)
+    options, lines = pytorch_cyclegan.convert(typed, train=train)
+    return {f"--{name}": value for name, value in options.items()}, lines
 
 
-def translated(words: str) -> list[str]:
-    return translate(shlex.split(words), train=False)[0]
+def train(words: str) -> dict[str, Any]:
+    return convert(words)[0]
+
+
+def translate(words: str) -> dict[str, Any]:
+    return convert(words, train=False)[0]
 
 
 def lines(words: str, *, train: bool = True) -> list[str]:
-    return translate(shlex.split(words), train=train)[1]
+    return convert(words, train=train)[1]
 
 
 def refusal(words: str, *, train: bool = True) -> str:
     with pytest.raises(UserError) as caught:
-        translate(shlex.split(words), train=train)
+        convert(words, train=train)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def pairs(words: list[str]) -> dict[str, str]:
-    return dict(zip(words[::2], words[1::2], strict=True))
+def pairs(words: str) -> dict[str, str]:
+    found = shlex.split(words)
+    return dict(zip(found[::2], found[1::2], strict=True))
 
 
 @pytest.mark.parametrize(("there", "here", "train"), ROWS)
@@ -84,9 +93,9 @@ def test_every_row_of_the_page_is_what_the_command_does(there, here, train):
     if here == "refused":
         assert refusal(there, train=train).startswith("--")
         return
-    words, said = translate(shlex.split(there), train=train)
-    assert pairs(words) == pairs([] if here == "nothing" else shlex.split(here))
-    assert said, "it was taken for something without a word"
+    options, printed = convert(there, train=train)
+    assert options == pairs("" if here == "nothing" else here)
+    assert printed, "it was converted without a word"
 
 
 @pytest.mark.parametrize(("there", "here", "train"), ROWS)
@@ -94,7 +103,7 @@ def test_every_option_and_part_that_the_page_promises_is_there(there, here, trai
     if here in ("refused", "nothing"):
         return
     fields = (TrainSettings if train else TranslateSettings).model_fields
-    for option, value in pairs(shlex.split(here)).items():
+    for option, value in pairs(here).items():
         assert option.removeprefix("--") in fields
         slot = re.sub(r"_[AB]$", "", option.removeprefix("--"))
         for term in expressions.parse(value, option=slot) if slot in TABLES else []:
@@ -103,11 +112,10 @@ def test_every_option_and_part_that_the_page_promises_is_there(there, here, trai
 
 @pytest.mark.parametrize("train", [True, False])
 def test_the_page_names_every_option_that_is_translated(train):
-    groups, rules = (TRAIN_GROUPS, TRAIN_RULES) if train else (TEST_GROUPS, TEST_RULES)
+    table, older = (TRAIN_TABLE, TRAIN_OLDER) if train else (TEST_TABLE, TEST_OLDER)
     shown = {word[2:] for p in ROWS if p.values[2] == train for word in p.values[0].split()}
-    older = TRAIN_OLDER if train else TEST_OLDER
     shown |= {older.get(name, name) for name in shown}
-    names = {name for group in groups for name in group.names} | set(rules)
+    names = {name for entry in table for name in entry.names}
     assert {BY_VALUE.get(name, name) for name in names} <= shown
 
 
@@ -119,26 +127,23 @@ def test_the_page_names_every_older_spelling():
 @pytest.mark.parametrize(
     "words",
     [
-        ["--dataroot", "d", "--name", "n", "--batch_size", "4", "--no_flip", "--lr", "0.001"],
-        ["--cycle", "10*l1 + 1*ssim", "--identity", "5*l1", "--generator=resnet(blocks=6)"],
-        ["--identity", "none", "--identity=none", "--display_id", "0", "--epoch-typo", "3"],
-        ["stray", "-h", "--help", "--preset", "quick", "--max_dataset_size", "5"],
-        ["--scale", "2", "--device", "cpu", "--schedule", "cosine", "--ngf", "16", "--steps", "9"],
-        ["--batch_size"],
-        ["--lr", "-1", "--continue_train"],
-        [],
+        "--dataroot d --name n --batch_size 4 --lr 0.001",
+        "--cycle '10*l1 + 1*ssim' --identity 5*l1 --generator 'resnet(blocks=6)'",
+        "--identity none --display_id 0 --preset quick --max_dataset_size 5",
+        "--scale 2 --device cpu --schedule cosine --ngf 16 --steps 9 --lr -1",
+        "",
     ],
 )
 def test_our_own_options_pass_untouched_and_unremarked(words):
-    assert translate(words, train=True) == (words, [])
+    assert convert(words) == (pairs(words), [])
 
 
 def test_our_own_options_of_test_py_pass_untouched():
-    words = shlex.split(
-        "--name n --input photos --output o --direction BtoA --epoch 20 --overwrite --dataroot d "
+    words = (
+        "--name n --input photos --output o --direction BtoA --epoch 20 --dataroot d "
         "--results_dir r --weights w.pth --batch_size 2 --checkpoints_dir c"
     )
-    assert translate(words, train=False) == (words, [])
+    assert convert(words, train=False) == (pairs(words), [])
 
 
 @pytest.mark.parametrize(
@@ -152,25 +157,21 @@ def test_our_own_options_of_test_py_pass_untouched():
     ],
 )
 def test_an_option_may_be_spelled_as_the_parsers_of_either_program_take_it(words):
-    assert pairs(train(words)) == {"--cycle_A": "20*l1", "--identity_A": "10*l1"}
+    assert train(words) == {"--cycle_A": "20*l1", "--identity_A": "10*l1"}
 
 
 def test_the_weight_of_identity_follows_the_cycle_of_its_own_domain():
     # There: loss_idt_B = L1(G_B(real_A), real_A) * lambda_A * lambda_identity, in domain A.
-    found = pairs(train("--lambda_A 8 --lambda_B 4 --lambda_identity 0.25"))
+    found = train("--lambda_A 8 --lambda_B 4 --lambda_identity 0.25")
     assert (found["--identity_A"], found["--identity_B"]) == ("2*l1", "1*l1")
 
 
 def test_a_weight_of_zero_leaves_the_loss_out():
-    found = pairs(train("--lambda_A 0"))
-    assert found == {"--cycle_A": "none", "--identity_A": "none"}
+    assert train("--lambda_A 0") == {"--cycle_A": "none", "--identity_A": "none"}
 
 
 def test_a_cycle_weight_leaves_our_own_identity_alone():
-    assert pairs(train("--lambda_A 20 --identity none")) == {
-        "--identity": "none",
-        "--cycle_A": "20*l1",
-    }
+    assert train("--lambda_A 20 --identity none") == {"--identity": "none", "--cycle_A": "20*l1"}
 
 
 def test_each_group_is_told_in_one_line():
@@ -184,8 +185,8 @@ def test_each_group_is_told_in_one_line():
 
 def test_options_that_change_nothing_are_told_together_with_the_reason():
     assert lines("--no_html --display_env main --update_html_freq 1000") == [
-        "--no_html --update_html_freq 1000: not needed here (index.html keeps itself up to date)",
         "--display_env main: not needed here (the live page's environment has the run's name)",
+        "--no_html --update_html_freq 1000: not needed here (index.html keeps itself up to date)",
     ]
 
 
@@ -193,17 +194,17 @@ def test_options_that_change_nothing_are_told_together_with_the_reason():
     ("images", "batch_size", "steps"), [(100, 1, 100), (100, 4, 25), (100, 64, 2), (2, 64, 1)]
 )
 def test_intervals_in_images_become_intervals_in_steps(images, batch_size, steps):
-    found = pairs(train(f"--print_freq {images} --batchSize {batch_size}"))
-    assert found["--print_every"] == str(steps)
-    assert "counted images" in lines(f"--print_freq {images} --batchSize {batch_size}")[-1]
+    options, printed = convert(f"--print_freq {images} --batchSize {batch_size}")
+    assert options["--print_every"] == str(steps)
+    assert "counted images" in printed[-1]
 
 
-def test_a_switch_does_not_swallow_the_next_word():
-    assert train("--no_dropout --name n") == ["--name", "n"]
+def test_a_flag_does_not_take_the_next_word():
+    assert train("--no_dropout --name n") == {"--name": "n"}
 
 
 def test_the_direction_of_a_classic_slot_may_stand_beside_the_other_in_our_spelling():
-    found = pairs(train("--lambda_B 4 --cycle_A 3*l1 --identity 5*l1"))
+    found = train("--lambda_B 4 --cycle_A 3*l1 --identity 5*l1")
     assert found == {"--cycle_A": "3*l1", "--cycle_B": "4*l1", "--identity": "5*l1"}
 
 
@@ -220,26 +221,26 @@ def test_model_test_finds_the_weights_that_training_left(tmp_path, there, taken)
     (tmp_path / "runs" / "h2z").mkdir(parents=True)
     for name in there:
         (tmp_path / "runs" / "h2z" / name).touch()
-    found = pairs(translated("--model test --name h2z --dataroot photos --checkpoints_dir runs"))
+    found = translate("--model test --name h2z --dataroot photos --checkpoints_dir runs")
     assert Path(found["--weights"]) == Path("runs/h2z", taken)
 
 
 def test_model_test_takes_epoch_and_iteration_into_the_file_name():
     words = "--model test --name n --dataroot d --which_epoch 20"
-    assert pairs(translated(words))["--weights"].endswith("20_net_G.pth")
-    found = pairs(translated(f"{words} --load_iter 500"))
+    assert translate(words)["--weights"].endswith("20_net_G.pth")
+    found = translate(f"{words} --load_iter 500")
     assert found["--weights"].endswith("iter_500_net_G.pth")
     assert found["--epoch"] == "iter_500"
 
 
 def test_model_test_leaves_our_own_weights_and_input_in_place():
     words = "--weights g.pth --input photos"
-    assert translated(f"{words} --model test") == shlex.split(words)
-    assert translated(f"{words} --dataroot photos --model test") == shlex.split(words)
+    assert translate(f"{words} --model test") == pairs(words)
+    assert translate(f"{words} --dataroot photos --model test") == pairs(words)
 
 
 def test_model_test_looks_in_the_folder_of_the_whole_name():
-    found = pairs(translated("--dataroot d --name edges --model test --suffix v2"))
+    found = translate("--dataroot d --name edges --model test --suffix v2")
     assert found["--name"] == "edges_v2"
     assert Path(found["--weights"]).parent == Path("checkpoints/edges_v2")
 
@@ -254,22 +255,20 @@ def test_model_test_looks_in_the_folder_of_the_whole_name():
     ],
 )
 def test_a_penalty_of_our_own_replaces_the_automatic_one_where_it_counts(own, automatic):
-    before = pairs(shlex.split(own))
-    found = pairs(train(f"--gan_mode wgangp {own}"))
-    assert found == before | {"--adversarial": "wgan"} | dict.fromkeys(
-        automatic, "10*gradient_penalty(every=1)"
-    )
+    added = dict.fromkeys(automatic, "10*gradient_penalty(every=1)")
+    assert train(f"--gan_mode wgangp {own}") == pairs(own) | {"--adversarial": "wgan"} | added
 
 
 @pytest.mark.parametrize("base", ["--preset quick", "--config own.yaml", "--preset=sr"])
 def test_over_settings_that_are_not_classic_a_cycle_weight_changes_the_cycle_alone(base):
-    assert train(f"{base} --lambda_A 5")[-2:] == ["--cycle_A", "5*l1"]
-    assert "--identity" in train(f"{base} --lambda_A 5 --lambda_identity 0.5")[-2]
-    assert train("--preset classic --lambda_A 5")[-2:] == ["--identity_A", "2.5*l1"]
+    found = train(f"{base} --lambda_A 5")
+    assert found.keys() - {"--preset", "--config"} == {"--cycle_A"}
+    assert train(f"{base} --lambda_A 5 --lambda_identity 0.5")["--identity_A"] == "2.5*l1"
+    assert train("--preset classic --lambda_A 5")["--identity_A"] == "2.5*l1"
 
 
 def test_a_yaml_file_is_told_where_classic_names_belong():
     for name in ("lambda_A", "lambda-A", "netG", "lr_policy", "gpu_ids", "niter", "num_test"):
-        assert "on the command line" in (spelling(name) or "")
+        assert "on the command line" in (classic_remedy(name) or "")
     for name in ("cycle_A", "generator", "identity", "nonsense", "max_dataset_size=inf!"):
-        assert spelling(name) is None
+        assert classic_remedy(name) is None

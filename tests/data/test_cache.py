@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,21 @@ from cyclegan.config.errors import UserError
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.domains import check_domains
 from cyclegan.data.files.images import read_image
-from cyclegan.data.loading import decoded
+from cyclegan.data.files.sources import DataSources
+from cyclegan.data.loading import cache
 from cyclegan.data.loading.cache import (
     cache_path,
+    choose_cache,
     decode_all,
     open_cache,
+    with_cache,
     write_cache,
 )
-from cyclegan.data.loading.decoded import choose_cache, decode_once
-from cyclegan.data.loading.transforms import Preparation
+from cyclegan.data.loading.dataset import UnpairedImages
+from cyclegan.data.loading.transforms import ImageTransform
 from cyclegan.hardware import devices
 
-PREPARE = Preparation("scale_width", 40, 8, True)
+PREPARE = ImageTransform("scale_width", 40, 8, True)
 GB = 10**9
 
 
@@ -59,7 +63,7 @@ def test_a_file_gives_back_the_decoded_images(files):
 
 def test_an_image_is_a_view_of_the_file_that_nobody_can_write(files):
     images = open_cache(build(files), files, PREPARE)
-    assert np.shares_memory(images[1], images.pixels)
+    assert not images[1].flags.owndata
     with pytest.raises(ValueError, match="read-only"):
         images[1][0] = 0
 
@@ -96,8 +100,8 @@ def test_a_file_that_was_called_broken_but_reads_makes_the_cache_void(files):
 def test_another_state_of_the_files_or_another_resizing_has_another_name(files):
     first = path_of(files)
     assert path_of(files) == first
-    assert path_of(files, prepare=Preparation("scale_width", 40, 8, False)) == first
-    assert path_of(files, prepare=Preparation("scale_width", 48, 8, True)) != first
+    assert path_of(files, prepare=ImageTransform("scale_width", 40, 8, False)) == first
+    assert path_of(files, prepare=ImageTransform("scale_width", 48, 8, True)) != first
     assert path_of(files[1:]) != first
     os.utime(files[0], ns=(1, 1))
     touched = path_of(files)
@@ -141,7 +145,7 @@ def test_a_build_replaces_only_what_no_longer_fits_the_same_folder_and_resizing(
 ):
     place = tmp_path / "caches"
     other = build(make_images(tmp_path / "others", 2), place)
-    smaller = build(files, place, Preparation("scale_width", 32, 8, True))
+    smaller = build(files, place, ImageTransform("scale_width", 32, 8, True))
     before = build(files, place)
     abandoned, running = (before.with_name(f".{before.stem}.{i}.partial") for i in range(2))
     for path in (abandoned, running):
@@ -192,105 +196,112 @@ def test_this_machine_tells_its_room(tmp_path):
 
 
 class Run:
-    """What a run of these options says and gets."""
+    """The images that a run with these options decodes, and what it logs."""
 
-    def __init__(self, dataroot: Path, **options) -> None:
+    def __init__(self, said: list[str], dataroot: Path, **options) -> None:
         settings = TrainSettings(dataroot=dataroot, load_size=20, crop_size=16, **options)
-        domains = check_domains(settings)
-        prepare = Preparation.of(settings, "A"), Preparation.of(settings, "B")
-        self.said: list[str] = []
-        self.images = decode_once(domains, prepare, settings, say=self.said.append)
-        self.expected = [list(decode_all(d.files, p)) for d, p in zip(domains, prepare)]
+        A, B = domains = check_domains(DataSources(**settings.data_options))
+        transforms = tuple(ImageTransform(**settings.transform_options(name)) for name in "AB")
+        dataset = UnpairedImages((A.files, B.files), transforms, seed=0)
+        said.clear()
+        kept = with_cache(dataset, domains, cache=settings.cache, cache_dir=settings.cache_dir)
+        self.images, self.said = kept.decoded, list(said)
+        self.expected = [list(decode_all(d.files, t)) for d, t in zip(domains, transforms)]
 
     def is_right(self) -> bool:
         return all(map(same, self.images, self.expected))
 
 
-def test_small_sets_are_kept_in_memory(dataroot):
-    run = Run(dataroot)
-    assert run.is_right()
+@pytest.fixture
+def run(said):
+    return partial(Run, said)
+
+
+def test_small_sets_are_kept_in_memory(dataroot, run):
+    result = run(dataroot)
+    assert result.is_right()
     # 5 + 7 images of 20 x 20 x 3 bytes.
-    assert run.said == ["images: decoded once, 14 kB in memory"]
+    assert result.said == ["images: decoded once, 14.4 kB in memory"]
     assert not list(dataroot.rglob(".cyclegan-cache"))
 
 
-def test_nothing_is_kept_where_the_cache_is_off(dataroot):
-    run = Run(dataroot, cache="off")
-    assert run.images is None
-    assert run.said == []
+def test_nothing_is_kept_where_the_cache_is_off(dataroot, run):
+    result = run(dataroot, cache="off")
+    assert result.images is None
+    assert result.said == []
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["beside the images", "in a folder of its own"])
-def test_a_cache_on_disk_is_made_once(dataroot, tmp_path, monkeypatch, own):
+def test_a_cache_on_disk_is_made_once(dataroot, run, tmp_path, monkeypatch, own):
     options = {"cache": "disk", "cache_dir": tmp_path / "kept" if own else None}
-    first = Run(dataroot, **options)
+    first = run(dataroot, **options)
     assert first.is_right()
-    monkeypatch.setattr(decoded, "decode_all", None)
-    second = Run(dataroot, **options)
+    monkeypatch.setattr(cache, "decode_all", None)
+    second = run(dataroot, **options)
     assert second.is_right()
     assert first.said == second.said
     places = {path.parent for path in tmp_path.rglob("*.images")}
     beside = {dataroot / name / ".cyclegan-cache" for name in ("trainA", "trainB")}
     assert places == ({tmp_path / "kept"} if own else beside)
-    assert first.said == [f"cache: {' and '.join(map(str, sorted(places)))}, 14 kB"]
+    assert first.said == [f"cache: {' and '.join(map(str, sorted(places)))}, 14.4 kB"]
 
 
-def test_images_beside_which_a_cache_lies_are_still_the_same_images(dataroot):
-    before = check_domains(TrainSettings(dataroot=dataroot))
-    Run(dataroot, cache="disk")
-    assert check_domains(TrainSettings(dataroot=dataroot)) == before
+def test_images_beside_which_a_cache_lies_are_still_the_same_images(dataroot, run):
+    before = check_domains(DataSources(dataroot=dataroot))
+    run(dataroot, cache="disk")
+    assert check_domains(DataSources(dataroot=dataroot)) == before
 
 
-def test_a_damaged_cache_is_made_anew(dataroot):
-    Run(dataroot, cache="disk")
+def test_a_damaged_cache_is_made_anew(dataroot, run):
+    run(dataroot, cache="disk")
     for path in dataroot.rglob("*.images"):
         path.write_bytes(path.read_bytes()[:-9])
-    assert Run(dataroot, cache="disk").is_right()
+    assert run(dataroot, cache="disk").is_right()
 
 
-def test_a_disk_that_cannot_be_written_is_named_and_memory_taken(dataroot, tmp_path):
+def test_a_disk_that_cannot_be_written_is_named_and_memory_taken(dataroot, run, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    run = Run(dataroot, cache="disk", cache_dir=tmp_path / "file")
-    assert run.is_right()
-    assert run.said == [
+    result = run(dataroot, cache="disk", cache_dir=tmp_path / "file")
+    assert result.is_right()
+    assert result.said == [
         f"warning: no cache in {tmp_path / 'file'} (File exists): see --cache_dir",
-        "images: decoded once, 14 kB in memory",
+        "images: decoded once, 14.4 kB in memory",
     ]
 
 
-def test_a_disk_without_room_is_named_before_it_is_filled(dataroot, monkeypatch):
-    monkeypatch.setattr(decoded, "disk_free", lambda folder: 1000)
-    run = Run(dataroot, cache="disk")
-    assert "(6 kB needed, 1 kB free)" in run.said[0]
+def test_a_disk_without_room_is_named_before_it_is_filled(dataroot, run, monkeypatch):
+    monkeypatch.setattr(cache, "disk_free", lambda folder: 1000)
+    result = run(dataroot, cache="disk")
+    assert "(6.0 kB needed, 1.0 kB free)" in result.said[0]
     assert not list(dataroot.rglob("*.images"))
 
 
-def test_auto_takes_the_disk_where_memory_is_short_and_stays_with_it(dataroot, monkeypatch):
-    monkeypatch.setattr(decoded, "ram_free", lambda: 0)
+def test_auto_takes_the_disk_where_memory_is_short_and_stays_with_it(dataroot, run, monkeypatch):
+    monkeypatch.setattr(cache, "ram_free", lambda: 0)
     # 14,400 bytes are a quarter of this, and of what is left of it once they are written.
     free = 4 * 14_400
-    monkeypatch.setattr(decoded, "disk_free", lambda folder: free)
-    first = Run(dataroot)
+    monkeypatch.setattr(cache, "disk_free", lambda folder: free)
+    first = run(dataroot)
     free -= 14_400
-    second = Run(dataroot)
+    second = run(dataroot)
     assert first.said == second.said
     assert first.said[0].startswith("cache: ")
 
 
-def test_auto_keeps_nothing_where_there_is_no_room_and_says_so(dataroot, monkeypatch):
-    monkeypatch.setattr(decoded, "ram_free", lambda: 0)
-    monkeypatch.setattr(decoded, "disk_free", lambda folder: 0)
-    run = Run(dataroot)
-    assert run.images is None
-    assert run.said == [
-        "images: decoded whenever they are drawn; kept decoded they would take 14 kB"
+def test_auto_keeps_nothing_where_there_is_no_room_and_says_so(dataroot, run, monkeypatch):
+    monkeypatch.setattr(cache, "ram_free", lambda: 0)
+    monkeypatch.setattr(cache, "disk_free", lambda folder: 0)
+    result = run(dataroot)
+    assert result.images is None
+    assert result.said == [
+        "images: decoded whenever they are drawn; kept decoded they would take 14.4 kB"
     ]
 
 
-def test_more_than_the_memory_is_refused_with_a_remedy(dataroot, monkeypatch):
-    monkeypatch.setattr(decoded, "ram_free", lambda: 1000)
+def test_more_than_the_memory_is_refused_with_a_remedy(dataroot, run, monkeypatch):
+    monkeypatch.setattr(cache, "ram_free", lambda: 1000)
     with pytest.raises(UserError, match="--cache ram.*use --cache disk or --cache off"):
-        Run(dataroot, cache="ram")
+        run(dataroot, cache="ram")
 
 
 def test_pixels_that_were_changed_on_the_disk_are_noticed(files, tmp_path):

@@ -14,19 +14,18 @@ from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files import domains
 from cyclegan.data.files.domains import (
     check_domains,
-    domain_folder,
-    find_images,
     size_warning,
 )
+from cyclegan.data.files.sources import DataSources, find_images
 
 
-def settings(**options) -> TrainSettings:
-    return check(TrainSettings, options)
+def sources(**options) -> DataSources:
+    return DataSources(**check(TrainSettings, options).data_options)
 
 
 def refusal(**options) -> str:
     with pytest.raises(UserError) as caught:
-        check_domains(settings(**options))
+        check_domains(sources(**options))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -115,7 +114,7 @@ def test_a_sub_folder_that_cannot_be_read_is_not_silently_left_out(tmp_path, mon
 
 
 def test_both_domains_are_found_with_their_sizes(root):
-    A, B = check_domains(settings(dataroot=root))
+    A, B = check_domains(sources(dataroot=root))
     assert [path.name for path in A.files] == [
         "000.png",
         "001.png",
@@ -130,20 +129,20 @@ def test_both_domains_are_found_with_their_sizes(root):
 
 def test_sizes_are_told_from_the_smallest_to_the_largest(root, make_images):
     make_images(root / "trainA/more", 1, size=(20, 90))
-    A, _ = check_domains(settings(dataroot=root))
+    A, _ = check_domains(sources(dataroot=root))
     assert "6 images of 20x90 to 48x40 px in " in A.describe("A")
 
 
 def test_folders_may_be_called_A_and_B(tmp_path, make_images):
     make_images(tmp_path / "A", 1)
     make_images(tmp_path / "B", 2)
-    A, B = check_domains(settings(dataroot=tmp_path))
-    assert (A.folder, B.folder) == (tmp_path / "A", tmp_path / "B")
+    A, B = check_domains(sources(dataroot=tmp_path))
+    assert (A.source, B.source) == (tmp_path / "A", tmp_path / "B")
 
 
 def test_folders_may_be_given_each(tmp_path, make_images):
     low, high = make_images(tmp_path / "low", 1), make_images(tmp_path / "high", 2)
-    A, B = check_domains(settings(dir_A=tmp_path / "low", dir_B=tmp_path / "high"))
+    A, B = check_domains(sources(dir_A=tmp_path / "low", dir_B=tmp_path / "high"))
     assert (A.files, B.files) == (low, high)
 
 
@@ -152,21 +151,21 @@ def test_the_other_direction_exchanges_the_domains(root, given):
     where = {"dataroot": root}
     if given == "folders":
         where = {"dir_A": root / "trainA", "dir_B": root / "trainB"}
-    A, B = check_domains(settings(**where, direction="BtoA"))
+    A, B = check_domains(sources(**where, direction="BtoA"))
     assert (len(A.files), len(B.files)) == (3, 5)
 
 
 def test_test_images_are_looked_for_beside_the_training_images(root):
-    assert domain_folder(settings(dataroot=root), "test", "A") is None
+    assert sources(dataroot=root).find("test", "A") is None
     (root / "valA").mkdir()
-    assert domain_folder(settings(dataroot=root), "test", "A") == root / "valA"
+    assert sources(dataroot=root).find("test", "A") == root / "valA"
     (root / "testA").mkdir()
-    assert domain_folder(settings(dataroot=root), "test", "A") == root / "testA"
-    assert domain_folder(settings(dataroot=root, direction="BtoA"), "test", "B") == root / "testA"
+    assert sources(dataroot=root).find("test", "A") == root / "testA"
+    assert sources(dataroot=root, direction="BtoA").find("test", "B") == root / "testA"
 
 
 def test_only_the_first_images_are_used_where_that_is_asked(root):
-    A, B = check_domains(settings(dataroot=root, max_dataset_size=2))
+    A, B = check_domains(sources(dataroot=root, max_dataset_size=2))
     assert [path.name for path in (*A.files, *B.files)] == ["000.png", "001.png"] * 2
 
 
@@ -208,7 +207,7 @@ def test_broken_files_are_named_once_and_left_out(root):
     (root / "trainA/text.jpg").write_text("hello")
     (root / "trainA/empty.png").touch()
     (root / "trainA/gone.png").symlink_to(root / "nosuch.png")
-    A, _ = check_domains(settings(dataroot=root))
+    A, _ = check_domains(sources(dataroot=root))
     assert len(A.files) == 5
     (complaint,) = A.complaints()
     assert complaint.startswith("skipped as unreadable: ")
@@ -230,7 +229,7 @@ def test_a_folder_without_one_whole_image_stops_the_run_and_says_why(root):
 def test_images_smaller_than_the_crop_are_left_out_where_none_are_enlarged(root, make_images):
     make_images(root / "trainA/large", 2, size=(100, 64))
     options = {"dataroot": root, "preprocess": "crop", "crop_size": 50}
-    A, B = check_domains(settings(**options))
+    A, B = check_domains(sources(**options))
     assert len(A.files) == 2
     assert A.complaints()[0].startswith(
         "skipped as too small: 000.png (48x40 px, at least 50 needed)"
@@ -247,7 +246,7 @@ def test_a_crop_larger_than_every_image_names_the_option(root):
 
 def test_an_image_of_one_pixel_is_left_out(root):
     Image.new("RGB", (1, 1)).save(root / "trainA/dot.png")
-    A, _ = check_domains(settings(dataroot=root))
+    A, _ = check_domains(sources(dataroot=root))
     assert [path.name for path in A.too_small] == ["dot.png"]
 
 
@@ -256,7 +255,7 @@ def test_a_large_set_is_checked_by_its_headers_alone(root, monkeypatch):
     (root / "trainA/cut.png").write_bytes(whole[:-40])
     (root / "trainA/text.jpg").write_text("hello")
     monkeypatch.setattr(domains, "FULL_CHECK_BYTES", 0)
-    A, _ = check_domains(settings(dataroot=root))
+    A, _ = check_domains(sources(dataroot=root))
     assert [path.name for path in A.unreadable] == ["text.jpg"]
     assert A.sizes == [(48, 40)] * 6
 
@@ -264,14 +263,14 @@ def test_a_large_set_is_checked_by_its_headers_alone(root, monkeypatch):
 def test_many_complaints_are_cut_short(root):
     for index in range(25):
         (root / f"trainA/bad{index:02}.png").touch()
-    A, _ = check_domains(settings(dataroot=root))
+    A, _ = check_domains(sources(dataroot=root))
     assert A.complaints()[0].endswith("bad09.png (empty file) and 15 more")
 
 
 @pytest.mark.parametrize("name", ["a\nb.png", "a\x1b[31mb.png", os.fsdecode(b"a\xffb.png")])
 def test_a_name_that_no_terminal_can_print_is_still_one_line(root, name):
     (root / "trainA" / name).touch()
-    A, _ = check_domains(settings(dataroot=root))
+    A, _ = check_domains(sources(dataroot=root))
     assert A.complaints()[0].isprintable()
 
 
@@ -283,7 +282,7 @@ def test_the_check_leaves_no_warning_filter_behind(root, monkeypatch):
 
     monkeypatch.setattr(domains, "read_image", read)
     before = list(warnings.filters)
-    check_domains(settings(dataroot=root))
+    check_domains(sources(dataroot=root))
     assert warnings.filters == before
 
 
@@ -291,7 +290,7 @@ def test_the_check_leaves_no_warning_filter_behind(root, monkeypatch):
 def test_domains_of_different_scale_are_warned_of(tmp_path, make_images, side, warned):
     make_images(tmp_path / "A", 3, size=(40, 44))
     make_images(tmp_path / "B", 3, size=(side, side - 1))
-    A, B = check_domains(settings(dataroot=tmp_path))
+    A, B = check_domains(sources(dataroot=tmp_path))
     warning = size_warning(A, B)
     assert (warning is not None) == warned
     if warning:

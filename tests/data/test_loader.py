@@ -3,6 +3,7 @@
 import multiprocessing
 import traceback
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from cyclegan.config.errors import UserError
 from cyclegan.data.files.images import read_image, to_tensor
 from cyclegan.data.loading.cache import decode_all
 from cyclegan.data.loading.dataset import UnpairedImages
-from cyclegan.data.loading.loader import Batch, stream
-from cyclegan.data.loading.sampler import Positions
-from cyclegan.data.loading.transforms import Preparation
+from cyclegan.data.loading.loader import Batch, load_batches
+from cyclegan.data.loading.sampler import StepBatchSampler
+from cyclegan.data.loading.transforms import ImageTransform
 
 CPU = torch.device("cpu")
 MODES = ["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "resize", "none"]
@@ -36,8 +37,8 @@ class Files:
         return path
 
     def images(self, *, seed: int = 0, serial: bool = False) -> UnpairedImages:
-        prepare = Preparation("none", 8, 8, True)
-        return UnpairedImages(self.A, self.B, (prepare, prepare), seed=seed, serial=serial)
+        prepare = ImageTransform("none", 8, 8, True)
+        return UnpairedImages((self.A, self.B), (prepare, prepare), seed=seed, serial=serial)
 
 
 @pytest.fixture
@@ -45,9 +46,9 @@ def files(tmp_path):
     return lambda count_A, count_B: Files(tmp_path, count_A, count_B)
 
 
-def batches(images, *, count, start=0, batch_size=1, num_threads=0) -> list[Batch]:
-    positions = Positions(images.epoch_length, images_per_step=batch_size, start=start)
-    made = stream(images, positions, num_threads=num_threads, device=CPU)
+def batches(images, *, count, start=0, batch_size=1, num_workers=0) -> list[Batch]:
+    sampler = StepBatchSampler(images.epoch_length, images_per_step=batch_size, start=start)
+    made = load_batches(images, sampler, num_workers=num_workers, device=CPU)
     return list(islice(made, count))
 
 
@@ -73,23 +74,23 @@ def photographs(tmp_path, make_images):
     """Random crops of random images: whatever is drawn shows in the batches."""
     A = make_images(tmp_path / "A", 5, seed=1)
     B = make_images(tmp_path / "B", 3, seed=2, size=(50, 44))
-    prepare = Preparation("resize_and_crop", 40, 32, True)
-    return UnpairedImages(A, B, (prepare, prepare), seed=0)
+    prepare = ImageTransform("resize_and_crop", 40, 32, True)
+    return UnpairedImages((A, B), (prepare, prepare), seed=0)
 
 
 def keep_decoded(images: UnpairedImages) -> UnpairedImages:
-    A, B = map(list, map(decode_all, images.files, images.prepare))
-    images.decoded = A, B
-    return images
+    return replace(
+        images, decoded=tuple(map(list, map(decode_all, images.files, images.transforms)))
+    )
 
 
-def plainly(path: Path, preparation: Preparation, random: np.random.Generator) -> torch.Tensor:
+def plainly(path: Path, transform: ImageTransform, random: np.random.Generator) -> torch.Tensor:
     """Resized, cropped, mirrored and scaled by Pillow, one image after the other."""
     image = read_image(path)
-    image = image.resize(preparation.resized(*image.size), Image.Resampling.BICUBIC)
+    image = image.resize(transform.resized_size(*image.size), Image.Resampling.BICUBIC)
     across, down, mirror = random.random(3)
-    if "crop" in preparation.preprocess:
-        side = preparation.crop_size
+    if "crop" in transform.preprocess:
+        side = transform.crop_size
         left, top = int(across * (image.width - side + 1)), int(down * (image.height - side + 1))
         image = image.crop((left, top, left + side, top + side))
     return to_tensor(ImageOps.mirror(image) if mirror < 0.5 else image)
@@ -101,19 +102,19 @@ def test_every_sample_is_what_pillow_makes_of_the_same_draws(
     tmp_path, make_images, preprocess, kept
 ):
     files = make_images(tmp_path, 3, size=(50, 44))
-    preparation = Preparation(preprocess, 40, 32, True)
-    images = UnpairedImages(files, files, (preparation, preparation), seed=5, serial=True)
+    transform = ImageTransform(preprocess, 40, 32, True)
+    images = UnpairedImages((files, files), (transform, transform), seed=5, serial=True)
     made = batches(keep_decoded(images) if kept else images, count=6)
     for position, batch in enumerate(made):
         random = np.random.default_rng([5, 1, position])
         random.integers(3)
         for real in (batch.real_A, batch.real_B):
-            assert torch.equal(real[0], plainly(files[position % 3], preparation, random))
+            assert torch.equal(real[0], plainly(files[position % 3], transform, random))
 
 
-@pytest.mark.parametrize("num_threads", [0, 2])
-def test_the_stream_of_decoded_images_is_that_of_their_files(photographs, num_threads):
-    plain = batches(photographs, count=7, batch_size=2, num_threads=num_threads)
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_stream_of_decoded_images_is_that_of_their_files(photographs, num_workers):
+    plain = batches(photographs, count=7, batch_size=2, num_workers=num_workers)
     assert same(plain, batches(keep_decoded(photographs), count=7, batch_size=2))
 
 
@@ -122,15 +123,15 @@ def test_processes_may_be_spawned(photographs):
     before = multiprocessing.get_start_method()
     multiprocessing.set_start_method("spawn", force=True)
     try:
-        assert same(alone, batches(photographs, count=3, batch_size=2, num_threads=1))
+        assert same(alone, batches(photographs, count=3, batch_size=2, num_workers=1))
     finally:
         multiprocessing.set_start_method(before, force=True)
 
 
 def test_decoded_images_need_no_processes(photographs):
     images = keep_decoded(photographs)
-    positions = Positions(images.epoch_length, images_per_step=2)
-    made = stream(images, positions, num_threads=2, device=CPU)
+    sampler = StepBatchSampler(images.epoch_length, images_per_step=2)
+    made = load_batches(images, sampler, num_workers=2, device=CPU)
     next(made)
     assert not multiprocessing.active_children()
 
@@ -144,10 +145,10 @@ def test_an_image_that_could_not_be_decoded_is_replaced_and_named(files):
     assert [batch.broken for batch in made] == [{}, {}, {some.A[2]: "empty file"}, {}]
 
 
-@pytest.mark.parametrize("num_threads", [1, 2])
-def test_the_stream_is_the_same_for_any_number_of_workers(photographs, num_threads):
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_the_stream_is_the_same_for_any_number_of_workers(photographs, num_workers):
     alone = batches(photographs, count=7, batch_size=2)
-    assert same(alone, batches(photographs, count=7, batch_size=2, num_threads=num_threads))
+    assert same(alone, batches(photographs, count=7, batch_size=2, num_workers=num_workers))
 
 
 @pytest.mark.parametrize("start", [1, 4, 5, 13])
@@ -197,8 +198,8 @@ def test_crops_of_A_and_B_are_independent(tmp_path):
     columns, rows = np.meshgrid(np.arange(40), np.arange(40))
     levels = np.stack([columns, rows, 0 * rows], axis=-1).astype(np.uint8)
     Image.fromarray(levels).save(tmp_path / "x.png")
-    prepare = Preparation("crop", 40, 32, True)
-    images = UnpairedImages([tmp_path / "x.png"], [tmp_path / "x.png"], (prepare, prepare), seed=0)
+    prepare = ImageTransform("crop", 40, 32, True)
+    images = UnpairedImages(([tmp_path / "x.png"],) * 2, (prepare, prepare), seed=0)
     pairs = [(batch.real_A, batch.real_B) for batch in batches(images, count=40)]
     flipped = [[bool(x[0, 0, 0, 0] > x[0, 0, 0, -1]) for x in pair] for pair in pairs]
     assert {tuple(pair) for pair in flipped} == {(a, b) for a in (0, 1) for b in (0, 1)}
@@ -209,8 +210,8 @@ def test_crops_of_A_and_B_are_independent(tmp_path):
 def test_each_domain_is_prepared_its_own_way(tmp_path, make_images):
     A = make_images(tmp_path / "A", 2, size=(20, 20))
     B = make_images(tmp_path / "B", 2, size=(40, 40))
-    prepare = Preparation("crop", 0, 16, True), Preparation("crop", 0, 32, True)
-    (batch,) = batches(UnpairedImages(A, B, prepare, seed=0), count=1)
+    prepare = ImageTransform("crop", 0, 16, True), ImageTransform("crop", 0, 32, True)
+    (batch,) = batches(UnpairedImages((A, B), prepare, seed=0), count=1)
     assert (batch.real_A.shape[-1], batch.real_B.shape[-1]) == (16, 32)
 
 
@@ -220,12 +221,12 @@ def test_an_epochs_last_batch_is_shorter_and_none_crosses_its_end(files):
     assert sorted(name for batch in made[:3] for name in names(batch.real_A)) == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("num_threads", [0, 2])
-def test_a_file_that_breaks_in_mid_run_is_replaced_and_named(files, num_threads):
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_file_that_breaks_in_mid_run_is_replaced_and_named(files, num_workers):
     some = files(4, 4)
     some.A[2].write_bytes(some.A[2].read_bytes()[:40])
     some.B[3].unlink()
-    made = batches(some.images(serial=True), count=4, num_threads=num_threads)
+    made = batches(some.images(serial=True), count=4, num_workers=num_workers)
     assert [names(batch.real_A)[0] for batch in made] == [0, 1, 3, 3]
     assert [names(batch.real_B)[0] for batch in made] == [100, 101, 102, 100]
     assert [set(batch.broken) for batch in made] == [set(), set(), {some.A[2]}, {some.B[3]}]
@@ -243,13 +244,13 @@ def test_a_broken_file_does_not_change_the_other_samples(photographs):
         assert torch.equal(old.real_A, new.real_A) == (i not in changed)
 
 
-@pytest.mark.parametrize("num_threads", [0, 1])
-def test_a_disk_that_went_away_ends_the_run_with_one_line(files, num_threads):
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_disk_that_went_away_ends_the_run_with_one_line(files, num_workers):
     some = files(2, 2)
     for path in some.A:
         path.unlink()
     with pytest.raises(UserError) as caught:
-        batches(some.images(), count=1, num_threads=num_threads)
+        batches(some.images(), count=1, num_workers=num_workers)
     folder = some.A[0].parent
     assert str(caught.value) == f"no image in {folder} can be read any more: check the disk"
     # The traceback holds the loader, whose process would end in the middle of a later test.
@@ -259,7 +260,7 @@ def test_a_disk_that_went_away_ends_the_run_with_one_line(files, num_threads):
 def test_reading_takes_nothing_from_the_networks_random_numbers(photographs):
     before = torch.get_rng_state()
     batches(photographs, count=3)
-    batches(photographs, count=1, num_threads=1)
+    batches(photographs, count=1, num_workers=1)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -269,8 +270,8 @@ def test_reading_takes_nothing_from_the_networks_random_numbers(photographs):
 def test_batches_on_the_gpu_are_bit_for_bit_those_of_the_cpu(photographs, kept):
     alone = batches(photographs, count=40, batch_size=2)
     images = keep_decoded(photographs) if kept else photographs
-    positions = Positions(images.epoch_length, images_per_step=2)
-    made = stream(images, positions, num_threads=1, device=torch.device("cuda"))
+    sampler = StepBatchSampler(images.epoch_length, images_per_step=2)
+    made = load_batches(images, sampler, num_workers=1, device=torch.device("cuda"))
     seen = []
     for batch in islice(made, len(alone)):
         # The batch is read behind long work, when Python has dropped it: its memory must not have

@@ -9,8 +9,8 @@ import torch
 from PIL import ImageOps
 
 from cyclegan.config.errors import UserError
-from cyclegan.data.files.images import from_levels, from_levels_here, to_tensor
-from cyclegan.data.loading.loader import ahead
+from cyclegan.data.files.images import from_uint8, from_uint8_numpy, to_tensor
+from cyclegan.data.loading.loader import prefetch
 
 
 def test_levels_become_what_to_tensor_makes_of_each_image(picture):
@@ -20,16 +20,16 @@ def test_levels_become_what_to_tensor_makes_of_each_image(picture):
     expected = torch.stack(
         [to_tensor(pictures[0]), *map(to_tensor, map(ImageOps.mirror, pictures[1:]))]
     )
-    assert torch.equal(from_levels_here(levels, torch.tensor([1, 2])), expected)
+    assert torch.equal(from_uint8_numpy(levels, torch.tensor([1, 2])), expected)
     for memory_format in (torch.contiguous_format, torch.channels_last):
-        images = from_levels(levels[:1], memory_format=memory_format)
+        images = from_uint8(levels[:1], memory_format=memory_format)
         assert torch.equal(images, expected[:1])
         assert images.is_contiguous(memory_format=memory_format)
     assert torch.equal(levels, before)
 
 
 def test_what_is_made_ahead_comes_in_order_and_ends():
-    assert list(ahead(range(20))) == list(range(20))
+    assert list(prefetch(range(20))) == list(range(20))
 
 
 def test_an_error_comes_in_its_turn():
@@ -37,7 +37,7 @@ def test_an_error_comes_in_its_turn():
         yield 1
         raise UserError("no more")
 
-    made = ahead(items())
+    made = prefetch(items())
     assert next(made) == 1
     with pytest.raises(UserError, match="no more"):
         next(made)
@@ -53,10 +53,10 @@ def test_nothing_is_made_once_the_consumer_has_gone(taken):
             count += 1
             yield count
 
-    made = ahead(items(), depth=2)
+    made = prefetch(items(), depth=2)
     for _ in range(taken):
         next(made)
-    (worker,) = [thread for thread in threading.enumerate() if thread.name == "batches"]
+    (worker,) = [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
     made.close()
     worker.join(timeout=60)
     assert not worker.is_alive()
@@ -64,9 +64,9 @@ def test_nothing_is_made_once_the_consumer_has_gone(taken):
     assert count <= taken + 4
 
 
-def test_no_more_than_the_depth_is_made_ahead():
+def test_no_more_than_the_depth_is_made_prefetch():
     made_so_far = []
-    made = ahead((made_so_far.append(i) or i for i in range(100)), depth=3)
+    made = prefetch((made_so_far.append(i) or i for i in range(100)), depth=3)
     assert next(made) == 0
     time.sleep(0.2)
     # One was taken, three wait, and one is at the door.

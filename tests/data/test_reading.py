@@ -8,22 +8,21 @@ import numpy as np
 import pytest
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files import reading
 from cyclegan.data.files.domains import check_domains
 from cyclegan.data.files.images import UnreadableImage, image_size, read_image
 from cyclegan.data.files.reading import (
-    MOST_LOST,
-    WAITS,
-    Patience,
+    MAX_CONSECUTIVE_FAILURES,
+    RETRY_WAITS,
+    RetryPolicy,
     open_file,
 )
-from cyclegan.data.files.sources import find_files
+from cyclegan.data.files.sources import DataSources, scan_source
 from cyclegan.data.loading.cache import cache_path, decode_all
 from cyclegan.data.loading.dataset import UnpairedImages
-from cyclegan.data.loading.transforms import Preparation
+from cyclegan.data.loading.transforms import ImageTransform
 
-PREPARE = Preparation("resize_and_crop", 20, 16, True)
+PREPARE = ImageTransform("resize_and_crop", 20, 16, True)
 
 
 @pytest.fixture
@@ -64,7 +63,7 @@ def image(tmp_path, make_images):
             return path
         with tarfile.open(tmp_path / "s.tar", "w") as tar:
             tar.add(path, "000.png")
-        return find_files(tmp_path / "s.tar", keep=None).files[0]
+        return scan_source(tmp_path / "s.tar", index_dir=None).files[0]
 
     return make
 
@@ -76,7 +75,7 @@ def test_an_error_that_passes_is_waited_for(image, picture, failing, waited, kin
     file = image(kind)
     failing(call, number, 3)
     assert np.array_equal(read_image(file), picture(seed=0))
-    assert waited == list(WAITS)
+    assert waited == list(RETRY_WAITS)
     failing(call, number, 1)
     assert image_size(file) == (48, 40)
 
@@ -88,7 +87,7 @@ def test_an_error_that_stays_makes_the_image_unreadable(image, failing, waited, 
     failing("pread", errno.EIO, float("inf"))
     with pytest.raises(UnreadableImage, match="Input/output error"):
         read(file)
-    assert waited == list(WAITS)
+    assert waited == list(RETRY_WAITS)
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ELOOP])
@@ -120,7 +119,7 @@ def test_a_handle_that_went_stale_is_opened_anew(image, failing, waited, kind):
 
 @pytest.mark.parametrize("kind", ["file", "member"])
 def test_a_file_too_large_to_be_read_at_once_is_the_same_image(image, picture, monkeypatch, kind):
-    monkeypatch.setattr(reading, "LARGEST_WHOLE", 100)
+    monkeypatch.setattr(reading, "MAX_BUFFERED_BYTES", 100)
     assert np.array_equal(read_image(image(kind)), picture(seed=0))
 
 
@@ -128,31 +127,31 @@ def test_a_drive_that_is_gone_for_good_is_not_waited_for_at_every_file(waited):
     def gone():
         raise OSError(errno.ENOTCONN, "gone")
 
-    patience = Patience()
+    retry = RetryPolicy()
     for _ in range(100):
         with pytest.raises(OSError, match="gone"):
-            patience.keep_trying(gone)
-    assert len(waited) == MOST_LOST * len(WAITS)
-    assert patience.keep_trying(lambda: 7) == 7
+            retry.call(gone)
+    assert len(waited) == MAX_CONSECUTIVE_FAILURES * len(RETRY_WAITS)
+    assert retry.call(lambda: 7) == 7
     with pytest.raises(OSError, match="gone"):
-        patience.keep_trying(gone)
-    assert len(waited) == (MOST_LOST + 1) * len(WAITS)
+        retry.call(gone)
+    assert len(waited) == (MAX_CONSECUTIVE_FAILURES + 1) * len(RETRY_WAITS)
 
 
 def test_a_run_whose_drive_is_gone_ends_soon_and_says_so(dataroot, make_images, failing, waited):
     files = make_images(dataroot / "many", 30)
-    images = UnpairedImages(files, files, (PREPARE, PREPARE), seed=0)
+    images = UnpairedImages((files, files), (PREPARE, PREPARE), seed=0)
     failing("open", errno.EHOSTDOWN, float("inf"))
     with pytest.raises(UserError, match="check the disk"):
         images[0]
-    assert len(waited) == MOST_LOST * len(WAITS)
+    assert len(waited) == MAX_CONSECUTIVE_FAILURES * len(RETRY_WAITS)
 
 
 def test_a_drive_that_fails_now_and_then_changes_nothing(dataroot, monkeypatch, waited):
-    settings = TrainSettings(dataroot=dataroot)
-    A, B = check_domains(settings)
+    sources = DataSources(dataroot=dataroot)
+    A, B = check_domains(sources)
     decoded = list(decode_all(A.files, PREPARE))
-    name = cache_path(dataroot, A.folder, A.files, PREPARE)
+    name = cache_path(dataroot, A.source, A.files, PREPARE)
     random, real = np.random.default_rng(0), {name: getattr(os, name) for name in ("open", "pread")}
 
     def flaky(name):
@@ -165,18 +164,18 @@ def test_a_drive_that_fails_now_and_then_changes_nothing(dataroot, monkeypatch, 
 
     for function in real:
         monkeypatch.setattr(os, function, flaky(function))
-    monkeypatch.setattr(reading, "WAITS", (0.0,) * 20)
-    assert check_domains(settings) == (A, B)
+    monkeypatch.setattr(reading, "RETRY_WAITS", (0.0,) * 20)
+    assert check_domains(sources) == (A, B)
     assert all(map(np.array_equal, decode_all(A.files, PREPARE), decoded))
-    assert cache_path(dataroot, A.folder, A.files, PREPARE) == name
+    assert cache_path(dataroot, A.source, A.files, PREPARE) == name
     assert waited
 
 
 def test_tar_files_are_looked_through_on_a_drive_that_fails_now_and_then(image, failing, waited):
     member = image("member")
     failing("pread", errno.EIO, 2)
-    assert find_files(member.shard.path, keep=None).files == [member]
+    assert scan_source(member.shard.path, index_dir=None).files == [member]
     failing("pread", errno.EIO, float("inf"))
-    assert find_files(member.shard.path, keep=None).problems == {
+    assert scan_source(member.shard.path, index_dir=None).problems == {
         member.shard.path: "Input/output error"
     }

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.tars import found, pack, png, settings, sharded
+from support.tars import found, pack, png, sharded, sources
 
 from cyclegan.config.errors import UserError
 from cyclegan.data.files.domains import check_domains
 from cyclegan.data.files.images import image_size, read_image
-from cyclegan.data.files.sources import find_files
+from cyclegan.data.files.sources import scan_source
 
 __all__ = ["png", "sharded"]
 
 
 def refusal(root: Path | None, **options) -> str:
     with pytest.raises(UserError) as caught:
-        check_domains(settings(root, **options))
+        check_domains(sources(root, **options))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -31,11 +31,11 @@ def test_a_member_is_the_image_that_was_packed(tmp_path, png, picture, format):
     if format != tarfile.USTAR_FORMAT:
         names += [f"{'c' * 300}.png", "d/\u00fc .png"]
     path = pack(tmp_path / "s.tar", {n: png(i) for i, n in enumerate(names)}, format=format)
-    members = find_files(path, keep=None).files
-    assert {member.inside for member in members} == set(names)
+    members = scan_source(path, index_dir=None).files
+    assert {member.inner_path for member in members} == set(names)
     for member in members:
         image = read_image(member)
-        assert np.array_equal(image, picture(seed=names.index(member.inside)))
+        assert np.array_equal(image, picture(seed=names.index(member.inner_path)))
         assert image_size(member) == image.size == (48, 40)
 
 
@@ -69,7 +69,7 @@ def test_of_two_members_of_one_name_the_last_is_taken_as_unpacking_would(tmp_pat
         info = tarfile.TarInfo("./x.png")
         info.size = len(png(2))
         tar.addfile(info, io.BytesIO(png(2)))
-    (member,) = find_files(tmp_path, keep=None).files
+    (member,) = scan_source(tmp_path, index_dir=None).files
     assert np.array_equal(read_image(member), picture(seed=2))
 
 
@@ -102,7 +102,7 @@ def test_the_places_that_a_domain_may_be(sharded, tmp_path, way):
             path.symlink_to(tmp_path / "disk" / path.name)
     if way == "one file":
         options["dir_A"] = sharded / "trainA/000000.tar"
-    A, B = check_domains(settings(None if way != "links" else sharded, **options))
+    A, B = check_domains(sources(None if way != "links" else sharded, **options))
     assert (len(A.files), len(B.files)) == (3 if way == "one file" else 5, 7)
     many = "3 images" if way == "one file" else "5 images"
     assert A.describe("A").startswith(f"A: {many} of 52x44 px in {options['dir_A']} (in ")
@@ -110,18 +110,18 @@ def test_the_places_that_a_domain_may_be(sharded, tmp_path, way):
 
 def test_the_domains_say_how_much_of_them_is_in_tar_files(sharded, make_images):
     make_images(sharded / "trainA/more", 2, size=(52, 44))
-    A, B = check_domains(settings(sharded))
+    A, B = check_domains(sources(sharded))
     where = sharded / "trainA"
     assert A.describe("A") == f"A: 7 images of 52x44 px in {where} (5 of them in 2 tar files)"
     where = sharded / "trainB-*.tar"
     assert B.describe("B") == f"B: 7 images of 52x44 px in {where} (in 3 tar files)"
     assert A.complaints() == B.complaints() == []
-    A, _ = check_domains(settings(sharded, max_dataset_size=1))
+    A, _ = check_domains(sources(sharded, max_dataset_size=1))
     assert A.describe("A").endswith(f"{sharded / 'trainA'} (in 1 tar file)")
 
 
 def test_only_the_first_images_are_used_where_that_is_asked(sharded):
-    A, B = check_domains(settings(sharded, max_dataset_size=4))
+    A, B = check_domains(sources(sharded, max_dataset_size=4))
     assert [file.name for file in A.files] == [f"{i:03}.png" for i in range(4)]
     assert len(B.files) == 4
 
@@ -129,7 +129,7 @@ def test_only_the_first_images_are_used_where_that_is_asked(sharded):
 def test_tar_files_beside_a_folder_of_their_name_are_named_and_not_looked_into(dataroot, sharded):
     shutil.copy(sharded / "trainA/000000.tar", dataroot / "trainA.tar")
     shutil.copy(sharded / "trainA/000000.tar", dataroot / "trainA-0.tar")
-    A, _ = check_domains(settings(dataroot))
+    A, _ = check_domains(sources(dataroot))
     assert len(A.files) == 5
     there = f"({dataroot / 'trainA'} is there)"
     assert A.complaints() == [f"not looked into: trainA.tar {there}, trainA-*.tar {there}"]

@@ -7,34 +7,33 @@ import numpy as np
 import pytest
 import torch
 from support.running import TINY, train, wait_for
-from support.tars import contents, pack, png, same, settings, sharded
+from support.tars import contents, pack, png, same, sharded, sources
 
 from cyclegan.data.files.domains import check_domains
-from cyclegan.data.loading.cache import cache_path
+from cyclegan.data.loading.cache import cache_path, decode_all, with_cache
 from cyclegan.data.loading.dataset import UnpairedImages
-from cyclegan.data.loading.decoded import decode_once
-from cyclegan.data.loading.transforms import Preparation
+from cyclegan.data.loading.transforms import ImageTransform
 from cyclegan.evaluation.compare import compare
-from cyclegan.training.statistics.fixed_samples import Probe
+from cyclegan.training.statistics.fixed_samples import FixedSamples
 
 __all__ = ["png", "sharded"]
 
-PREPARE = Preparation("resize_and_crop", 20, 16, True)
+PREPARE = ImageTransform("resize_and_crop", 20, 16, True)
 
 
 def test_the_samples_are_those_of_the_same_images_in_folders(dataroot, sharded):
     ours, theirs = (
-        UnpairedImages(A.files, B.files, (PREPARE, PREPARE), seed=3)
-        for A, B in (check_domains(settings(root)) for root in (sharded, dataroot))
+        UnpairedImages((A.files, B.files), (PREPARE, PREPARE), seed=3)
+        for A, B in (check_domains(sources(root)) for root in (sharded, dataroot))
     )
     for position in (0, 1, 6, 7, 23):
-        assert np.array_equal(ours[position].levels_A, theirs[position].levels_A)
-        assert np.array_equal(ours[position].levels_B, theirs[position].levels_B)
+        assert np.array_equal(ours[position].A.pixels, theirs[position].A.pixels)
+        assert np.array_equal(ours[position].B.pixels, theirs[position].B.pixels)
 
 
 def test_a_member_that_breaks_in_mid_run_is_named_by_both_its_names(sharded):
-    A, B = check_domains(settings(sharded))
-    images = UnpairedImages(A.files, B.files, (PREPARE, PREPARE), seed=0, serial=True)
+    A, B = check_domains(sources(sharded))
+    images = UnpairedImages((A.files, B.files), (PREPARE, PREPARE), seed=0, serial=True)
     path = A.files[0].shard.path
     content = path.read_bytes().replace(b"IDAT", b"damn")
     stat = path.stat()
@@ -53,12 +52,11 @@ def test_decoded_images_of_tar_files_are_kept_on_disk_for_each_domain(
     for path in (sharded / "trainA").iterdir():
         path.rename(sharded / f"trainA-{path.name}")
     (sharded / "trainA").rmdir()
-    options = {"cache": "disk", "load_size": 20, "crop_size": 16}
-    options |= {"cache_dir": tmp_path / "kept"} if own else {}
-    runs = settings(sharded, **options), settings(dataroot, load_size=20, crop_size=16)
-    ours, theirs = (
-        decode_once(check_domains(run), (PREPARE, PREPARE), run, say=str) for run in runs
-    )
+    domains = check_domains(sources(sharded))
+    dataset = UnpairedImages((domains[0].files, domains[1].files), (PREPARE, PREPARE), seed=0)
+    cache_dir = tmp_path / "kept" if own else None
+    ours = with_cache(dataset, domains, cache="disk", cache_dir=cache_dir).decoded
+    theirs = [list(decode_all(d.files, PREPARE)) for d in check_domains(sources(dataroot))]
     assert all(map(same, ours, theirs))
     place = tmp_path / "kept" if own else sharded / ".cyclegan-cache"
     assert len(list(place.glob("*.images"))) == 2
@@ -66,8 +64,8 @@ def test_decoded_images_of_tar_files_are_kept_on_disk_for_each_domain(
 
 def test_a_cache_is_of_another_name_where_a_tar_file_has_changed(sharded, png):
     def path() -> Path:
-        A, _ = check_domains(settings(sharded))
-        return cache_path(sharded, A.folder, A.files, PREPARE)
+        A, _ = check_domains(sources(sharded))
+        return cache_path(sharded, A.source, A.files, PREPARE)
 
     before = path()
     assert path() == before
@@ -79,10 +77,14 @@ def test_a_cache_is_of_another_name_where_a_tar_file_has_changed(sharded, png):
 def test_test_images_in_tar_files_are_previewed_and_measured(dataroot, sharded, top):
     files = {f"{top}{name}": content for name, content in contents(dataroot / "testB").items()}
     pack(sharded / "testB.tar", files)
-    ours, theirs = settings(sharded), settings(dataroot)
-    domains = check_domains(ours)
+    ours, theirs = sources(sharded), sources(dataroot)
     previews = [
-        Probe(s, domains[0].files, domains[1].files, (PREPARE, PREPARE)) for s in (ours, theirs)
+        FixedSamples(
+            *(each.scan(each.find("test", domain)).files for domain in "AB"),
+            (PREPARE, PREPARE),
+            count=4,
+        )
+        for each in (ours, theirs)
     ]
     assert same(previews[0].images_B, previews[1].images_B)
     results = [compare(s, lambda image: image) for s in (ours, theirs)]
@@ -95,7 +97,7 @@ def test_tar_files_that_each_count_from_the_start_still_pair_up(dataroot, sharde
         (sharded / f"{part}.tar").unlink()
         for number, content in enumerate(contents(dataroot / part).values()):
             pack(sharded / f"{part}-{number}.tar", {"000.png": content})
-    ours, theirs = (compare(settings(s), lambda image: image) for s in (sharded, dataroot))
+    ours, theirs = (compare(sources(s), lambda image: image) for s in (sharded, dataroot))
     assert ours == theirs
 
 

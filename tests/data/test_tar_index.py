@@ -4,11 +4,11 @@ import json
 import shutil
 
 import pytest
-from support.tars import pack, png, settings, sharded
+from support.tars import pack, png, sharded, sources
 
 from cyclegan.data.files import tar_index
 from cyclegan.data.files.domains import check_domains
-from cyclegan.data.files.sources import find_files
+from cyclegan.data.files.sources import scan_source
 
 __all__ = ["png", "sharded"]
 
@@ -16,21 +16,21 @@ __all__ = ["png", "sharded"]
 @pytest.fixture
 def kept(tmp_path, png, monkeypatch):
     """A folder with the kept index of a tar file, of three images, and what finds them."""
-    monkeypatch.setattr(tar_index, "WORTH_KEEPING", 3)
+    monkeypatch.setattr(tar_index, "MIN_MEMBERS_TO_KEEP", 3)
     pack(tmp_path / "s.tar", {f"{i}.png": png(i) for i in range(3)})
     pack(tmp_path / "small.tar", {"x.png": png()})
-    expected = find_files(tmp_path, keep=tmp_path / "kept").files
+    expected = scan_source(tmp_path, index_dir=tmp_path / "kept").files
     (path,) = (tmp_path / "kept").iterdir()
-    return path, lambda: find_files(tmp_path, keep=tmp_path / "kept").files == expected
+    return path, lambda: scan_source(tmp_path, index_dir=tmp_path / "kept").files == expected
 
 
 def test_the_index_of_a_large_tar_file_is_read_instead_of_its_headers(kept, monkeypatch):
     _, is_right = kept
     looked = []
-    real = tar_index._look_through
+    real = tar_index._scan_headers
     monkeypatch.setattr(
         tar_index,
-        "_look_through",
+        "_scan_headers",
         lambda shard, p: looked.append(shard.path.name) or real(shard, p),
     )
     assert is_right()
@@ -58,7 +58,7 @@ def test_a_damaged_index_is_made_anew(kept, damage):
 
 def test_an_index_of_another_state_of_the_tar_file_is_not_used(kept, tmp_path, png):
     pack(tmp_path / "s.tar", {f"{i}.png": png(i) for i in range(4)})
-    assert len(find_files(tmp_path, keep=tmp_path / "kept").files) == 5
+    assert len(scan_source(tmp_path, index_dir=tmp_path / "kept").files) == 5
 
 
 def test_without_a_place_for_the_index_all_is_as_it_was(kept, tmp_path):
@@ -68,9 +68,9 @@ def test_without_a_place_for_the_index_all_is_as_it_was(kept, tmp_path):
 
 
 def test_no_index_is_kept_where_nothing_is_to_be(sharded, monkeypatch):
-    monkeypatch.setattr(tar_index, "WORTH_KEEPING", 1)
-    check_domains(settings(sharded, cache="off"))
+    monkeypatch.setattr(tar_index, "MIN_MEMBERS_TO_KEEP", 1)
+    check_domains(sources(sharded, cache="off"))
     assert not list(sharded.rglob(".cyclegan-cache"))
-    check_domains(settings(sharded))
+    check_domains(sources(sharded))
     places = {path.parent for path in sharded.rglob("*.index.json")}
     assert places == {sharded / ".cyclegan-cache", sharded / "trainA/.cyclegan-cache"}

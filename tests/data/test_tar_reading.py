@@ -7,13 +7,13 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from support.tars import pack, png, same, settings, sharded
+from support.tars import pack, png, same, sharded, sources
 
 from cyclegan.data.files import reading
 from cyclegan.data.files.domains import check_domains
 from cyclegan.data.files.images import UnreadableImage, read_image
-from cyclegan.data.files.reading import Member
-from cyclegan.data.files.sources import find_files
+from cyclegan.data.files.reading import TarMember
+from cyclegan.data.files.sources import scan_source
 
 __all__ = ["png", "sharded"]
 
@@ -23,9 +23,9 @@ def test_of_a_truncated_tar_file_the_whole_members_are_used(sharded, monkeypatch
     if not whole:
         monkeypatch.setattr("cyclegan.data.files.domains.FULL_CHECK_BYTES", 0)
     path = sharded / "trainA/000000.tar"
-    last = find_files(path, keep=None).files[-1]
+    last = scan_source(path, index_dir=None).files[-1]
     path.write_bytes(path.read_bytes()[: last.offset + last.size - 50])
-    A, _ = check_domains(settings(sharded))
+    A, _ = check_domains(sources(sharded))
     assert [file.name for file in A.files] == ["000.png", "001.png", "003.png", "004.png"]
     assert A.complaints() == [
         "skipped as unreadable: 002.png (cut short, as is its tar file)",
@@ -35,10 +35,10 @@ def test_of_a_truncated_tar_file_the_whole_members_are_used(sharded, monkeypatch
 
 def test_a_tar_file_may_end_anywhere(tmp_path, png):
     content = pack(tmp_path / "s.tar", {"a.png": png(), "b.png": png(1)}).read_bytes()
-    ends = [f.offset + f.size for f in find_files(tmp_path, keep=None).files]
+    ends = [f.offset + f.size for f in scan_source(tmp_path, index_dir=None).files]
     for length in range(0, len(content), 97):
         (tmp_path / "s.tar").write_bytes(content[:length])
-        there = find_files(tmp_path, keep=None)
+        there = scan_source(tmp_path, index_dir=None)
         whole = [f for f in there.files if f.offset + f.size <= length]
         assert len(whole) == sum(end <= length for end in ends)
         # Of tar's last record of 10,240 bytes only its first block is missed.
@@ -51,10 +51,10 @@ def test_a_tar_file_may_end_anywhere(tmp_path, png):
 def test_damage_in_the_middle_is_named_where_tar_readers_stop_without_a_word(tmp_path, png):
     path = pack(tmp_path / "s.tar", {"a.png": png(), "b.png": png(), "c.png": png()})
     content = bytearray(path.read_bytes())
-    place = find_files(tmp_path, keep=None).files[1].offset - 512
+    place = scan_source(tmp_path, index_dir=None).files[1].offset - 512
     content[place : place + 512] = b"\xff" * 512
     path.write_bytes(content)
-    there = find_files(tmp_path, keep=None)
+    there = scan_source(tmp_path, index_dir=None)
     assert [file.name for file in there.files] == ["a.png"]
     assert there.problems == {path: f"damaged at byte {place}"}
 
@@ -69,14 +69,14 @@ def test_what_is_no_tar_file_is_named_and_the_others_are_used(sharded, content, 
         path.symlink_to(sharded / "nosuch")
     else:
         path.write_bytes(content)
-    A, _ = check_domains(settings(sharded))
+    A, _ = check_domains(sources(sharded))
     assert len(A.files) == 5
     assert A.complaints() == [f"skipped as unreadable: x.tar ({why})"]
 
 
 def test_broken_members_are_named_once_and_left_out(sharded, png):
     pack(sharded / "trainA/x.tar", {"t.jpg": b"hello", "e.png": b"", "c.png": png()[:-99]})
-    A, _ = check_domains(settings(sharded))
+    A, _ = check_domains(sources(sharded))
     assert len(A.files) == 5
     assert "t.jpg (not an image)" in A.complaints()[0]
     assert "e.png (empty file)" in A.complaints()[0]
@@ -86,7 +86,7 @@ def test_broken_members_are_named_once_and_left_out(sharded, png):
 def test_a_member_is_read_up_to_its_end_and_not_beyond(tmp_path, png):
     cut = png()[: len(png()) // 2]
     pack(tmp_path / "s.tar", {"a.png": cut, "b.png": png()})
-    first, second = find_files(tmp_path, keep=None).files
+    first, second = scan_source(tmp_path, index_dir=None).files
     with pytest.raises(UnreadableImage):
         read_image(first)
     with reading.open_file(second) as stream:
@@ -96,7 +96,7 @@ def test_a_member_is_read_up_to_its_end_and_not_beyond(tmp_path, png):
 
 def test_a_tar_file_that_changes_in_mid_run_gives_no_other_images(tmp_path, png):
     path = pack(tmp_path / "s.tar", {"a.png": png()})
-    (member,) = find_files(tmp_path, keep=None).files
+    (member,) = scan_source(tmp_path, index_dir=None).files
     pack(path, {"b.png": png(1), "c.png": png(2)})
     with pytest.raises(UnreadableImage, match="has changed"):
         read_image(member)
@@ -104,7 +104,7 @@ def test_a_tar_file_that_changes_in_mid_run_gives_no_other_images(tmp_path, png)
 
 def test_one_place_in_a_tar_file_is_opened_once_for_all_its_images(tmp_path, png, monkeypatch):
     pack(tmp_path / "s.tar", {f"{i}.png": png() for i in range(5)})
-    members = find_files(tmp_path, keep=None).files
+    members = scan_source(tmp_path, index_dir=None).files
     opened = []
     real = os.open
     monkeypatch.setattr(os, "open", lambda *args: opened.append(args) or real(*args))
@@ -118,7 +118,7 @@ def test_more_tar_files_than_may_be_open_are_read_and_closed(tmp_path, png, monk
     monkeypatch.setattr(reading, "_open_shard", few)
     for index in range(20):
         pack(tmp_path / f"{index:02}.tar", {"a.png": png(index)})
-    members = find_files(tmp_path, keep=None).files
+    members = scan_source(tmp_path, index_dir=None).files
     opened, closed, real_open, real_close = [], [], os.open, os.close
     monkeypatch.setattr(os, "open", lambda *args: opened.append(real_open(*args)) or opened[-1])
     monkeypatch.setattr(os, "close", lambda number: closed.append(number) or real_close(number))
@@ -128,13 +128,13 @@ def test_more_tar_files_than_may_be_open_are_read_and_closed(tmp_path, png, monk
     assert len(closed) == 37
 
 
-def _levels(member: Member) -> np.ndarray:
+def _levels(member: TarMember) -> np.ndarray:
     return np.asarray(read_image(member))
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_members_go_to_other_processes_and_are_read_there(sharded, start):
-    members = [file for domain in check_domains(settings(sharded)) for file in domain.files]
+    members = [file for domain in check_domains(sources(sharded)) for file in domain.files]
     assert pickle.loads(pickle.dumps(members)) == members
     expected = [_levels(member) for member in members]
     with ProcessPoolExecutor(2, mp_context=get_context(start)) as pool:
@@ -143,6 +143,6 @@ def test_members_go_to_other_processes_and_are_read_there(sharded, start):
 
 def test_threads_read_one_tar_file_at_once(tmp_path, png):
     pack(tmp_path / "s.tar", {f"{i:02}.png": png(i) for i in range(20)})
-    members = find_files(tmp_path, keep=None).files * 10
+    members = scan_source(tmp_path, index_dir=None).files * 10
     with ThreadPoolExecutor(8) as pool:
         assert same(list(pool.map(_levels, members)), [_levels(member) for member in members])

@@ -7,18 +7,18 @@ from PIL import Image, ImageOps
 
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.images import to_tensor
-from cyclegan.data.loading.transforms import Preparation
+from cyclegan.data.loading.transforms import ImageTransform
 
 
 def prepare(image, *, seed=0, preprocess="resize_and_crop", load_size=40, crop_size=32, flip=True):
-    preparation = Preparation(preprocess, load_size, crop_size, flip)
-    return sample(preparation, image, np.random.default_rng(seed))
+    transform = ImageTransform(preprocess, load_size, crop_size, flip)
+    return sample(transform, image, np.random.default_rng(seed))
 
 
-def sample(preparation, image, random) -> torch.Tensor:
-    levels, mirrored = preparation.draw(preparation.levels(image), random)
-    crop = Image.fromarray(levels)
-    return to_tensor(ImageOps.mirror(crop) if mirrored else crop)
+def sample(transform, image, random) -> torch.Tensor:
+    pixels, flip = transform.crop(np.asarray(transform.resize(image)), random)
+    crop = Image.fromarray(pixels)
+    return to_tensor(ImageOps.mirror(crop) if flip else crop)
 
 
 def gradient(width: int, height: int) -> Image.Image:
@@ -81,10 +81,10 @@ def test_a_crop_is_a_piece_of_the_image_and_no_border():
 
 
 def test_a_crop_is_a_view_of_the_image(picture):
-    preparation = Preparation("crop", 0, 32, True)
-    levels = preparation.levels(picture((50, 60)))
-    crop, _ = preparation.draw(levels, np.random.default_rng(0))
-    assert np.shares_memory(crop, levels)
+    transform = ImageTransform("crop", 0, 32, True)
+    pixels = np.asarray(picture((50, 60)))
+    crop, _ = transform.crop(pixels, np.random.default_rng(0))
+    assert np.shares_memory(crop, pixels)
 
 
 def test_an_image_that_is_too_small_for_its_crop_is_filled_up_with_black(picture):
@@ -100,13 +100,13 @@ def test_an_image_that_is_too_small_for_its_crop_is_filled_up_with_black(picture
 )
 @pytest.mark.parametrize("size", [(100, 30), (33, 90), (253, 257)])
 def test_the_size_is_known_without_the_image(picture, preprocess, size):
-    preparation = Preparation(preprocess, 40, 32, True)
-    assert preparation.resized(*size) == preparation.resize(picture(size)).size
+    transform = ImageTransform(preprocess, 40, 32, True)
+    assert transform.resized_size(*size) == transform.resize(picture(size)).size
 
 
 def test_only_what_changes_the_whole_image_counts_as_resizing():
     def key(*options):
-        return Preparation(*options).resizing
+        return ImageTransform(*options).cache_key
 
     assert key("resize_and_crop", 40, 32, True) == key("resize_and_crop", 40, 24, False, 8)
     assert key("resize_and_crop", 40, 32, True) != key("resize_and_crop", 48, 32, True)
@@ -119,9 +119,9 @@ def test_only_what_changes_the_whole_image_counts_as_resizing():
 
 def test_crops_reach_every_place_equally_often():
     image = gradient(34, 33)
-    preparation = Preparation("crop", 0, 32, False)
+    transform = ImageTransform("crop", 0, 32, False)
     random = np.random.default_rng(0)
-    found = [place(sample(preparation, image, random)) for _ in range(300)]
+    found = [place(sample(transform, image, random)) for _ in range(300)]
     counts = [found.count((left, top)) for left in range(3) for top in range(2)]
     assert sum(counts) == 300
     # Fifty each, give or take four standard deviations.
@@ -151,12 +151,16 @@ def test_the_same_random_state_gives_the_same_crop(picture):
     assert not torch.equal(prepare(picture(), seed=3), prepare(picture(), seed=4))
 
 
-def test_the_options_reach_the_preparation():
+def from_options(settings: TrainSettings, domain: str) -> ImageTransform:
+    return ImageTransform(**settings.transform_options(domain))
+
+
+def test_the_options_reach_the_transform():
     settings = TrainSettings(preprocess="crop", load_size=70, crop_size=60, no_flip=True)
-    assert Preparation.of(settings, "A") == Preparation("crop", 70, 60, False)
+    assert from_options(settings, "A") == ImageTransform("crop", 70, 60, False)
 
 
-def test_with_a_scale_A_is_prepared_so_many_times_smaller():
+def test_with_a_scale_A_is_resized_to_smaller_sizes():
     settings = TrainSettings(preprocess="crop", load_size=90, crop_size=60, scale=3)
-    assert Preparation.of(settings, "A") == Preparation("crop", 30, 20, True, multiple=4)
-    assert Preparation.of(settings, "B") == Preparation("crop", 90, 60, True, multiple=12)
+    assert from_options(settings, "A") == ImageTransform("crop", 30, 20, True, multiple=4)
+    assert from_options(settings, "B") == ImageTransform("crop", 90, 60, True, multiple=12)

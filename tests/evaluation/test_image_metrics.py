@@ -1,4 +1,4 @@
-"""Measures on images: PSNR against torchmetrics, and what a sliced Wasserstein distance must do."""
+"""Image metrics: PSNR against torchmetrics, properties of the distance, test images compared."""
 
 import math
 from pathlib import Path
@@ -9,10 +9,9 @@ from PIL import Image, ImageFilter
 from torch import Tensor, nn
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from cyclegan.config.options import check
-from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.images import to_image, to_tensor
-from cyclegan.evaluation.compare import Comparison, compare
+from cyclegan.data.files.sources import DataSources
+from cyclegan.evaluation.compare import TranslationMetrics, compare
 from cyclegan.evaluation.image_metrics import laplacian_pyramid, psnr, sliced_wasserstein
 from cyclegan.translate.translator import Translator
 
@@ -146,7 +145,7 @@ def test_one_seed_gives_one_figure() -> None:
 
 
 class Known(nn.Module):
-    """Translates an image that it knows into its partner."""
+    """Translates an image into the partner of the known image that is nearest to it."""
 
     def __init__(self, pairs: list[tuple[Tensor, Tensor]]) -> None:
         super().__init__()
@@ -157,8 +156,8 @@ class Known(nn.Module):
 
 
 @pytest.fixture
-def scenes(tmp_path: Path) -> tuple[TrainSettings, list[Image.Image], list[Image.Image]]:
-    """testA holds blurred images, testB the same scenes; names pair up, endings do not."""
+def scenes(tmp_path: Path) -> tuple[DataSources, list[Image.Image], list[Image.Image]]:
+    """testA has blurred images, testB the same scenes, under the same names but other suffixes."""
     sharp = [to_image(image) for image in pictures(3, 32)]
     blurry = [image.filter(ImageFilter.GaussianBlur(1)) for image in sharp]
     for folder, images, names in (
@@ -168,7 +167,7 @@ def scenes(tmp_path: Path) -> tuple[TrainSettings, list[Image.Image], list[Image
         (tmp_path / folder).mkdir()
         for image, name in zip(images, names, strict=True):
             image.save(tmp_path / folder / name)
-    return check(TrainSettings, {"dataroot": tmp_path, "name": "x"}), blurry, sharp
+    return DataSources(dataroot=tmp_path), blurry, sharp
 
 
 def translator(network: nn.Module) -> Translator:
@@ -176,8 +175,8 @@ def translator(network: nn.Module) -> Translator:
 
 
 def test_an_identity_is_no_nearer_than_its_input(scenes) -> None:
-    settings, _, _ = scenes
-    result = compare(settings, translator(nn.Identity()))
+    sources, _, _ = scenes
+    result = compare(sources, translator(nn.Identity()))
     assert result is not None
     assert result.images == 3
     assert result.nearer == 0
@@ -185,9 +184,9 @@ def test_an_identity_is_no_nearer_than_its_input(scenes) -> None:
 
 
 def test_a_perfect_translation_is_at_distance_zero(scenes) -> None:
-    settings, blurry, sharp = scenes
+    sources, blurry, sharp = scenes
     pairs = [(to_tensor(a)[None], to_tensor(b)[None]) for a, b in zip(blurry, sharp, strict=True)]
-    result = compare(settings, translator(Known(pairs)))
+    result = compare(sources, translator(Known(pairs)))
     assert result is not None
     assert result.nearer == 1
     assert result.swd_input > 0
@@ -198,18 +197,18 @@ def test_a_perfect_translation_is_at_distance_zero(scenes) -> None:
 
 
 def test_an_input_of_another_size_is_compared_at_its_partners(scenes) -> None:
-    settings, blurry, _ = scenes
+    sources, blurry, _ = scenes
     for image, name in zip(blurry, ("a.b.png", "a.png", "c.png"), strict=True):
-        image.resize((16, 16)).save(settings.dataroot / "testA" / name)
-    result = compare(settings, translator(nn.Identity()))
+        image.resize((16, 16)).save(sources.dataroot / "testA" / name)
+    result = compare(sources, translator(nn.Identity()))
     assert result is not None
     assert result.psnr_input is not None
 
 
 def test_names_that_do_not_pair_up_give_no_psnr(scenes) -> None:
-    settings, blurry, _ = scenes
-    blurry[0].save(settings.dataroot / "testA" / "more.png")
-    result = compare(settings, translator(nn.Identity()))
+    sources, blurry, _ = scenes
+    blurry[0].save(sources.dataroot / "testA" / "more.png")
+    result = compare(sources, translator(nn.Identity()))
     assert result is not None
     assert result.images == 4
     assert result.psnr_input is result.psnr_fake is None
@@ -217,24 +216,24 @@ def test_names_that_do_not_pair_up_give_no_psnr(scenes) -> None:
 
 
 def test_an_unreadable_test_image_is_left_out_with_its_partner(scenes) -> None:
-    settings, _, _ = scenes
-    (settings.dataroot / "testB" / "c.bmp").write_text("not an image")
-    result = compare(settings, translator(nn.Identity()))
+    sources, _, _ = scenes
+    (sources.dataroot / "testB" / "c.bmp").write_text("not an image")
+    result = compare(sources, translator(nn.Identity()))
     assert result is not None
     assert result.images == 2
     assert result.psnr_input is not None
 
 
 def test_without_test_images_there_is_nothing_to_compare(tmp_path: Path) -> None:
-    settings = check(TrainSettings, {"dataroot": tmp_path, "name": "x"})
-    assert compare(settings, translator(nn.Identity())) is None
+    sources = DataSources(dataroot=tmp_path)
+    assert compare(sources, translator(nn.Identity())) is None
     for folder in ("testA", "testB"):
         (tmp_path / folder).mkdir()
-    assert compare(settings, translator(nn.Identity())) is None
+    assert compare(sources, translator(nn.Identity())) is None
 
 
 def test_a_translation_that_is_farther_says_so() -> None:
-    lines = Comparison(
+    lines = TranslationMetrics(
         images=2, swd_input=10.0, swd_fake=15.0, psnr_input=20.0, psnr_fake=19.5
     ).describe()
     assert "50 % farther" in lines[0]

@@ -16,14 +16,13 @@ from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.config.yaml_files import to_yaml
 from cyclegan.evaluation.command import main
-from cyclegan.evaluation.image_metrics import ssim
 from cyclegan.evaluation.super_resolution import (
     SuperResolution,
+    as_upscaler,
     luma,
     score,
-    through,
 )
-from cyclegan.networks.generators.bicubic import Bicubic, enlarged, reduced
+from cyclegan.networks.generators.bicubic import Bicubic, downscale, upscale
 from cyclegan.networks.generators.srcnn import SRCNN
 from cyclegan.networks.layers import initialize
 from cyclegan.runs import checkpoints
@@ -46,17 +45,21 @@ def test_bicubic_has_its_published_figures(name, scale, psnr, similarity) -> Non
     folder = DATA / name / "hr"
     if not folder.is_dir():
         pytest.skip(f"needs the {name} images in {folder}")
-    test = SuperResolution({"bicubic": partial(enlarged, scale=scale)}, scale=scale)
-    assert all(result.problem is None for result in test.measure(sorted(folder.iterdir())))
-    mean = test.mean()["bicubic"]
+    results = SuperResolution({"bicubic": partial(upscale, scale=scale)}, scale=scale)
+    for path in folder.iterdir():
+        results.measure(path)
+    assert results.problems == {}
+    mean = results.mean()["bicubic"]
     assert mean.psnr == pytest.approx(psnr, abs=0.03 if name == "sr_set5" else 0.12)
     assert mean.ssim == pytest.approx(similarity, abs=0.002)
 
 
-def test_ssim_is_the_formula_at_every_whole_window() -> None:
+def test_psnr_and_ssim_are_the_formulas_at_every_whole_window() -> None:
     random = np.random.default_rng(0)
-    x = random.uniform(0, 255, (14, 13))
-    y = np.clip(x + random.normal(0, 30, x.shape), 0, 255)
+    x = random.integers(0, 256, (18, 17))
+    y = np.clip(x + random.integers(-60, 61, x.shape), 0, 255)
+    images = [Image.fromarray(part.astype(np.uint8)).convert("RGB") for part in (x, y)]
+    x, y = (part[2:-2, 2:-2].astype(float) for part in (x, y))
     weights = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
     weights = np.outer(weights, weights) / weights.sum() ** 2
     found = []
@@ -72,9 +75,10 @@ def test_ssim_is_the_formula_at_every_whole_window() -> None:
                 * (2 * covariance + c2)
                 / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
             )
-    images = torch.from_numpy(x), torch.from_numpy(y)
-    assert ssim(*images, peak=255) == pytest.approx(np.mean(found), rel=1e-9)
-    assert ssim(images[0], images[0], peak=255) == pytest.approx(1)
+    measured = score(*images, border=2, full_range=True)
+    assert measured.ssim == pytest.approx(np.mean(found), rel=1e-9)
+    assert measured.psnr == pytest.approx(10 * math.log10(255**2 / ((x - y) ** 2).mean()))
+    assert score(images[0], images[0], border=2).ssim == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +97,7 @@ def test_luma_is_that_of_bt_601(color, level: int) -> None:
 
 def test_luma_of_gray_files_is_their_levels() -> None:
     image = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).convert("RGB")
-    assert luma(image, full=True).flatten().tolist() == list(range(256))
+    assert luma(image, full_range=True).flatten().tolist() == list(range(256))
 
 
 def test_the_border_does_not_count(picture) -> None:
@@ -108,18 +112,18 @@ def test_gray_levels_count_in_full(tmp_path: Path, picture) -> None:
     """A gray file by the formula on its own levels: 20 log10(255) less the error in dB."""
     gray = picture((32, 32)).convert("L")
     gray.save(tmp_path / "gray.png")
-    test = SuperResolution({"bicubic": partial(enlarged, scale=2)}, scale=2)
-    (result,) = test.measure([tmp_path / "gray.png"])
+    results = SuperResolution({"bicubic": partial(upscale, scale=2)}, scale=2)
+    results.measure(tmp_path / "gray.png")
     image = gray.convert("RGB")
-    back = np.asarray(enlarged(reduced(image, 2), 2))[2:-2, 2:-2, 0].astype(float)
+    back = np.asarray(upscale(downscale(image, 2), 2))[2:-2, 2:-2, 0].astype(float)
     error = ((back - np.asarray(gray)[2:-2, 2:-2]) ** 2).mean()
-    assert result.scores["bicubic"].psnr == pytest.approx(10 * math.log10(255**2 / error))
+    assert results.mean()["bicubic"].psnr == pytest.approx(10 * math.log10(255**2 / error))
 
 
 def test_a_generator_that_keeps_the_size_is_given_the_enlarged_image(picture) -> None:
     small = picture((9, 8))
-    assert through(lambda image: image, 3, own_scale=1)(small) == enlarged(small, 3)
-    assert through(lambda image: image, 3, own_scale=3)(small) is small
+    assert as_upscaler(lambda image: image, 3, own_scale=1)(small) == upscale(small, 3)
+    assert as_upscaler(lambda image: image, 3, own_scale=3)(small) is small
 
 
 @pytest.fixture

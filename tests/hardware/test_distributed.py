@@ -14,8 +14,8 @@ import torch.distributed as dist
 from support.running import ROOT, TINY, assert_equal, state, train, wait_for
 from support.toys import make_run
 
-from cyclegan.hardware.distributed import World, meet
-from cyclegan.runs.control_files import ask
+from cyclegan.hardware.distributed import ProcessGroup, rendezvous_key
+from cyclegan.runs.control_files import send_request
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
 
@@ -145,16 +145,16 @@ def test_processes_that_are_started_again_do_not_listen_to_those_before_them():
     names = []
     for _ in range(3):
         with ThreadPoolExecutor(3) as pool:
-            present = [pool.submit(meet, store, rank=rank, size=3) for rank in (2, 0, 1)]
+            present = [pool.submit(rendezvous_key, store, rank=rank, size=3) for rank in (2, 0, 1)]
             of_this_life = {each.result(timeout=60) for each in present}
         assert len(of_this_life) == 1
         names += of_this_life
     # Now they are fewer, and the one that leads comes late.
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(meet, store, rank=1, size=2)
+        first = pool.submit(rendezvous_key, store, rank=1, size=2)
         time.sleep(0.1)
         assert not first.done()
-        names.append(meet(store, rank=0, size=2))
+        names.append(rendezvous_key(store, rank=0, size=2))
         assert first.result(timeout=60) == names[-1]
     assert len(set(names)) == 4
 
@@ -165,11 +165,11 @@ def test_all_of_them_pause_go_on_and_stop_after_the_epoch_as_asked(dataroot, tmp
     run = tmp_path / "runs" / "run"
     try:
         wait_for(run / "metrics.jsonl", process)
-        ask(run, "pause")
+        send_request(run, "pause")
         while "paused at step" not in process.stdout.readline():
             assert process.poll() is None, process.communicate()
-        ask(run, "go_on")
-        ask(run, "stop")
+        send_request(run, "go_on")
+        send_request(run, "stop")
         out, err = process.communicate(timeout=120)
     finally:
         process.kill()
@@ -194,13 +194,13 @@ def test_a_batch_that_cannot_be_dealt_out_is_one_line(dataroot, tmp_path):
 
 
 def test_alone_nobody_is_asked():
-    world = World()
-    assert world.leads
-    assert world.asked(5) == 5
-    assert world.asked(0) == 0
-    assert world.means({"a": 1.0}) == {"a": 1.0}
-    assert world.gather(3) == [3]
-    assert world.spread("x") == "x"
+    process_group = ProcessGroup()
+    assert process_group.is_main
+    assert process_group.any_rank(5) == 5
+    assert process_group.any_rank(0) == 0
+    assert process_group.mean({"a": 1.0}) == {"a": 1.0}
+    assert process_group.gather(3) == [3]
+    assert process_group.broadcast("x") == "x"
 
 
 def test_a_folder_is_translated_by_all_once_and_finished_after_a_stop(tmp_path, make_images):

@@ -33,8 +33,8 @@ from cyclegan.data.loading.cache import (
     open_cache,
     write_cache,
 )
-from cyclegan.data.loading.transforms import Preparation
-from cyclegan.runs import atomic_files, checkpoints
+from cyclegan.data.loading.transforms import ImageTransform
+from cyclegan.runs import checkpoints, folder
 
 TIMES = int(os.environ.get("FUZZ", "1"))
 
@@ -290,13 +290,15 @@ def test_any_state_is_read_or_refused(
     shutil.rmtree(run_dir, ignore_errors=True)
     run_dir.mkdir()
     checkpoints.save_state(run_dir, {"step": 1}, step=1)
-    state = atomic_files.find_states(run_dir)[0]
+    state = folder.find_states(run_dir)[0]
     state.write_bytes(mutated(WEIGHTS[name], edits))
     assert isinstance(refused_in_one_line(checkpoints.load_state, run_dir), dict | None)
 
 
 @pytest.fixture(scope="module")
-def cached(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path], Preparation, bytes]:
+def cached(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, list[Path], ImageTransform, bytes]:
     folder = tmp_path_factory.mktemp("cached")
     files = []
     for index in range(3):
@@ -304,7 +306,7 @@ def cached(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path], 
         levels = np.full((12, 9, 3), 80 * index, dtype=np.uint8)
         Image.fromarray(levels).save(files[-1])
     files[1].write_bytes(b"broken")
-    prepare = Preparation.of(TrainSettings(load_size=12, crop_size=8), "A")
+    prepare = ImageTransform(**TrainSettings(load_size=12, crop_size=8).transform_options("A"))
     path = cache_path(folder / "cache", folder, files, prepare)
     write_cache(path, decode_all(files, prepare))
     return path, files, prepare, path.read_bytes()

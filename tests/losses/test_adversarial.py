@@ -1,4 +1,4 @@
-"""Adversarial losses: their values by hand, whom they pull where, several maps, half precision."""
+"""Adversarial losses: values by hand, signs of gradients, several maps, half precision."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from cyclegan.config import expressions, parts
 from cyclegan.losses import ADVERSARIAL_LOSSES
-from cyclegan.losses.adversarial import judge
+from cyclegan.losses.adversarial import discriminator_logits, judge
+from cyclegan.networks.discriminators.patchgan import PatchDiscriminator
 
 LOG2 = math.log(2)
 
@@ -25,7 +26,7 @@ def softplus(value: float) -> float:
 
 
 class Chosen(nn.Module):
-    """Gives back its input, once or as several maps, so that a test may choose the logits."""
+    """Returns its input, once or as several maps, so that a test can choose the logits."""
 
     def __init__(self, *factors: float) -> None:
         super().__init__()
@@ -65,12 +66,13 @@ class Queues(nn.Module):
         return image[:, :1]
 
 
-def images(seed: int, count: int = 2) -> Tensor:
-    return torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+def images(seed: int, count: int = 2, side: int = 4) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 3, side, side, generator=generator) * 2 - 1
 
 
 def logits(*values: float) -> Tensor:
-    """One image a number, with a map of 2 x 2 patches that all say so."""
+    """One image for each number, with a map of 2 x 2 patches of that value."""
     return torch.tensor(values, dtype=torch.float64).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
 
 
@@ -92,7 +94,7 @@ def test_values_at_logits_of_zero(name: str, generator: float, discriminator: fl
     assert float(part(name).discriminator(Chosen(), zero, zero)) == pytest.approx(discriminator)
 
 
-# Fakes judged -0.5 and 2, real images 3 and 0.
+# The logits of fakes are -0.5 and 2, of real images 3 and 0.
 @pytest.mark.parametrize(
     ("name", "generator", "discriminator"),
     [
@@ -144,6 +146,42 @@ def test_relativistic_pairs_the_means_of_maps_and_not_patches() -> None:
     assert float(part("relativistic").generator(Chosen(), fake, real)) == pytest.approx(LOG2)
 
 
+def test_least_squares_at_equilibrium_is_a_quarter() -> None:
+    half = logits(0.5, 0.5)
+    assert float(part("lsgan").generator(Chosen(), half, half)) == 0.25
+    assert float(part("lsgan").discriminator(Chosen(), half, half)) == 0.25
+
+
+def test_cross_entropy_agrees_with_torch_and_does_not_overflow() -> None:
+    loss, fake, real = part("vanilla"), images(0), images(1)
+    bce = nn.functional.binary_cross_entropy_with_logits
+    expected = 0.5 * (bce(real, torch.ones_like(real)) + bce(fake, torch.zeros_like(fake)))
+    assert torch.allclose(loss.discriminator(Chosen(), fake, real), expected)
+    assert torch.allclose(loss.generator(Chosen(), fake, real), bce(fake, torch.ones_like(fake)))
+    assert float(loss.generator(Chosen(), logits(-500), logits(-500))) == pytest.approx(500)
+    assert float(loss.discriminator(Chosen(), logits(-500), logits(-500))) == pytest.approx(250)
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
+def test_the_losses_of_equal_logits_have_opposite_gradients(name: str) -> None:
+    loss, (fake, real) = part(name), (logits(0.5).clone().requires_grad_() for _ in range(2))
+    (gradient,) = torch.autograd.grad(loss.generator(Chosen(), fake, real), fake)
+    assert (gradient < 0).all()
+    on_fake, on_real = torch.autograd.grad(loss.discriminator(Chosen(), fake, real), (fake, real))
+    assert (on_fake > 0).all()
+    assert (on_real < 0).all()
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
+def test_the_discriminators_loss_reaches_the_weights_of_a_patch_discriminator(name: str) -> None:
+    discriminator = PatchDiscriminator(2)
+    loss = part(name).discriminator(discriminator, images(0, side=32), images(1, side=32))
+    loss.backward()
+    assert loss.shape == ()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in discriminator.parameters())
+    assert discriminator.model[0].weight.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
 def test_several_maps_count_the_same_whatever_their_sizes(name: str) -> None:
     loss, fake, real = part(name), logits(-0.5, 2), logits(3, 0)
@@ -174,10 +212,13 @@ def test_a_discriminators_step_parts_real_images_from_fakes(name: str) -> None:
 def test_the_generators_side_leaves_a_frozen_discriminator_and_real_images_alone(name: str) -> None:
     discriminator = Linear().requires_grad_(False)
     fake, real = images(0).requires_grad_(), images(1)
-    part(name).generator(discriminator, fake, real).backward()
+    loss = part(name).generator(discriminator, fake, real)
+    loss.backward()
+    assert loss.shape == ()
     assert all(parameter.grad is None for parameter in discriminator.parameters())
     assert real.grad is None
-    assert fake.grad is not None
+    assert fake.grad.isfinite().all()
+    assert fake.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
@@ -201,22 +242,27 @@ def test_a_discriminator_with_queues_is_told_which_images_are_real(name: str) ->
     assert {(-1.0, False), (1.0, True)} == set(discriminator.told)
 
 
-def test_judge_keeps_a_single_map_and_several_as_a_list() -> None:
-    assert [each.shape for each in judge(Chosen(), images(0), real=True)] == [(2, 3, 4, 4)]
-    maps = judge(Chosen(1, 2), images(0), real=True)
+def test_logits_are_a_list_of_maps() -> None:
+    maps = discriminator_logits(Chosen(), images(0), real=True)
+    assert [each.shape for each in maps] == [(2, 3, 4, 4)]
+    maps = discriminator_logits(Chosen(1, 2), images(0), real=True)
     assert [each.shape for each in maps] == [(2, 3, 4, 4), (2, 3, 8, 4)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_judge_widens_half_precision_and_nothing_else(dtype: torch.dtype) -> None:
-    (map_of_logits,) = judge(Chosen(), images(0).to(dtype), real=False)
-    assert map_of_logits.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+def test_logits_are_in_float32_at_least(dtype: torch.dtype) -> None:
+    (logits,) = discriminator_logits(Chosen(), images(0).to(dtype), real=False)
+    assert logits.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+
+
+def test_a_users_loss_may_still_call_judge() -> None:
+    assert judge is discriminator_logits
 
 
 @pytest.mark.parametrize("side", ["generator", "discriminator"])
 def test_relativistic_refuses_batches_that_do_not_pair(side: str) -> None:
     call: Callable[..., Tensor] = getattr(part("relativistic"), side)
-    with pytest.raises(ValueError, match="1 fakes and 3 real images"):
+    with pytest.raises(ValueError, match="as many fakes as real images, not (1 with 3|3 with 1)"):
         call(Chosen(), logits(0), logits(0, 1, 2))
 
 

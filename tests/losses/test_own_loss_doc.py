@@ -15,7 +15,7 @@ from cyclegan.config import expressions
 from cyclegan.config.command_line import train_settings, translate_settings
 from cyclegan.config.errors import UserError
 from cyclegan.losses import IMAGE_LOSSES
-from cyclegan.losses.weighted import Slot
+from cyclegan.losses.weighted import WeightedLosses
 from cyclegan.training.trainer import Trainer
 from cyclegan.translate.command import Translation
 
@@ -92,18 +92,19 @@ def test_every_kind_of_part_trains_in_one_run(here) -> None:
 
 def test_a_weight_falls_as_the_document_says() -> None:
     (expression,) = re.findall(r'`--identity "(5\*l1.*?)"`', TEXT)
-    slot = Slot(expressions.parse(expression, option="identity"), IMAGE_LOSSES)
-    weights = [slot.losses[0].weight_at(progress) for progress in (0, 0.15, 0.3, 1)]
+    losses = WeightedLosses(expressions.parse(expression, option="identity"), IMAGE_LOSSES)
+    weights = [losses.losses[0].weight_at(progress) for progress in (0, 0.15, 0.3, 1)]
     assert weights == pytest.approx([5, 2.5, 0, 0])
 
 
 @pytest.mark.parametrize(("expression", "answer"), REFUSED)
 def test_what_is_refused_is_answered_in_one_line(here, expression: str, answer: str) -> None:
-    input = torch.zeros(1, 3, 16, 16, requires_grad=True)
+    def evaluate(input: torch.Tensor) -> None:
+        losses = WeightedLosses(expressions.parse(expression, option="cycle"), IMAGE_LOSSES)
+        losses.evaluate("cycle_A", input, input.detach())
+
     with pytest.raises(UserError, match=re.escape(answer)) as error:
-        Slot(expressions.parse(expression, option="cycle"), IMAGE_LOSSES).image_losses(
-            "cycle_A", input, input.detach()
-        )
+        evaluate(torch.zeros(1, 3, 16, 16, requires_grad=True))
     assert "\n" not in str(error.value)
     assert "--cycle" in str(error.value)
 

@@ -15,9 +15,9 @@ from torchvision.models import SqueezeNet1_1_Weights, VGG16_Weights, squeezenet1
 from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
 from cyclegan.losses import IMAGE_LOSSES
-from cyclegan.losses.perceptual import VGG_BLOCKS, _features, _places
+from cyclegan.losses.perceptual import layer_indices
 
-# torchvision's places of the first layers: 0 and 2 are convolutions, 4 the first halving.
+# The shapes of torchvision's first convolutions by index; at 4 there is a pooling layer.
 SHALLOW = {0: (64, 3), 2: (64, 64), 5: (128, 64)}
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -107,7 +107,7 @@ def test_vgg_weighs_its_layers_in_the_order_they_are_named(
 )
 def test_vgg_takes_lists_in_either_spelling(layers: str, numbers: str, weights: Path) -> None:
     loss = part(f"vgg(layers={layers}, layer_weights={numbers}, weights='{weights}')")
-    assert list(loss.taps.items()) == [(1, 2.0), (3, 1.0)]
+    assert list(loss.layer_weights.items()) == [("relu1_1", 2.0), ("relu1_2", 1.0)]
 
 
 def test_vgg_takes_a_file_of_features_alone(
@@ -124,17 +124,22 @@ def test_vgg_finds_torchvisions_file_in_the_hub_cache(hub: Path, weights: Path) 
     assert part("vgg(layers=conv2_1)")(images(0), images(0)) == 0
 
 
-@pytest.mark.parametrize("network", ["vgg16", "vgg19"])
-def test_vgg_names_the_layers_as_torchvision_numbers_them(network: str) -> None:
+# Indices in torchvision's `features` of some layers, and the number of convolutions.
+@pytest.mark.parametrize(
+    ("network", "known", "count"),
+    [
+        ("vgg16", {"relu1_2": 3, "relu2_2": 8, "relu3_3": 15, "relu4_3": 22, "relu5_3": 29}, 13),
+        ("vgg19", {"relu1_1": 1, "relu2_1": 6, "relu3_1": 11, "relu4_1": 20, "conv5_4": 34}, 16),
+    ],
+)
+def test_vgg_names_the_layers_as_the_papers_do(network: str, known: dict[str, int], count) -> None:
     with torch.device("meta"):
-        theirs = getattr(torchvision.models, network)(weights=None).features
-        ours = _features(VGG_BLOCKS[network], depth=len(theirs))
-    assert [type(module) for module in ours] == [type(module) for module in theirs]
-    for own, their in zip(ours.parameters(), theirs.parameters(), strict=True):
-        assert own.shape == their.shape
-    for name, index in _places(VGG_BLOCKS[network]).items():
-        kind = nn.Conv2d if name.startswith("conv") else nn.ReLU
-        assert isinstance(theirs[index], kind)
+        features = getattr(torchvision.models, network)(weights=None).features
+    indices = layer_indices(features)
+    assert known.items() <= indices.items()
+    assert len(indices) == 2 * count
+    for name, index in indices.items():
+        assert isinstance(features[index], nn.Conv2d if name.startswith("conv") else nn.ReLU)
 
 
 def test_vgg_sends_gradients_to_the_input_alone(weights: Path) -> None:
@@ -174,6 +179,9 @@ def test_vgg_says_how_large_images_must_be(weights: Path) -> None:
         ("layers=relu1_1, layer_weights=(1, 2)", "one a layer: 1 in all"),
         ("layers=relu1_1, layer_weights=true", "layer_weights=True"),
         ("layers=relu1_1, layer_weights=heavy", "layer_weights=heavy"),
+        ("layers=relu1_1, layer_weights=0", "layer_weights=0"),
+        ("layers=relu1_1, layer_weights='1e999'", "layer_weights=1e999"),
+        ("layers=relu1_1, layer_weights=[None]", "layer_weights="),
         ("weights=5", "weights=5 must be imagenet or the path"),
     ],
 )

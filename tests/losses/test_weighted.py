@@ -1,49 +1,69 @@
-"""A slot's terms: weights that change in the course of a run, and losses that fail."""
+"""Weighted losses: names of the curves, weights that change, and losses that fail."""
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cyclegan.config import expressions
 from cyclegan.config.errors import UserError
-from cyclegan.losses import IMAGE_LOSSES
-from cyclegan.losses.weighted import Clock, Slot
+from cyclegan.losses import ADVERSARIAL_LOSSES, IMAGE_LOSSES
+from cyclegan.losses.weighted import Clock, WeightedLosses
 
 ZERO, ONE = torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
 
 
-def slot(expression: str) -> Slot:
-    return Slot(expressions.parse(expression, option="cycle_A"), IMAGE_LOSSES)
+def weighted(expression: str) -> WeightedLosses:
+    return WeightedLosses(expressions.parse(expression, option="cycle_A"), IMAGE_LOSSES)
 
 
-def value(made: Slot, progress: float, step: int = 0) -> dict[str, float]:
-    clock = Clock(step, progress)
-    image = ONE.clone().requires_grad_()
-    return {k: v.item() for k, v in made.image_losses("cycle_A", image, ZERO, clock).items()}
+def values(
+    expression: str, progress: float = 0, step: int = 0, difference: float = 1.0
+) -> dict[str, float]:
+    image = (difference * ONE).requires_grad_()
+    found = weighted(expression).evaluate("cycle_A", image, ZERO, clock=Clock(step, progress))
+    return {name: value.item() for name, value in found.items()}
 
 
-def test_a_weight_goes_in_a_straight_line_and_then_stays():
-    made = slot("5*l1(decay_to=1, over=0.5)")
-    seen = [value(made, progress)["cycle_A"] for progress in (0, 0.25, 0.5, 0.9)]
-    assert seen == pytest.approx([5, 3, 1, 1])
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("10*l1", {"cycle_A": 30.0}),
+        ("2*l1 + 0.5*l2", {"cycle_A.l1": 6.0, "cycle_A.l2": 4.5}),
+        ("torch.nn.HuberLoss(delta=1.0)", {"cycle_A": 2.5}),
+        ("none", {}),
+    ],
+)
+def test_a_value_includes_its_weight_and_several_losses_are_named(expression, expected) -> None:
+    assert values(expression, difference=3.0) == expected
+    assert bool(weighted(expression)) == bool(expected)
 
 
-def test_a_weight_may_rise():
-    made = slot("0*l1(decay_to=2)")
-    assert value(made, 0.5)["cycle_A"] == pytest.approx(1)
+def test_the_discriminators_loss_is_not_weighted() -> None:
+    terms = expressions.parse("3*lsgan", option="adversarial")
+    losses = WeightedLosses(terms, ADVERSARIAL_LOSSES)
+    zero = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    arguments = nn.Identity(), zero, zero
+    found = losses.evaluate("D_A", *arguments, method="discriminator", weighted=False)
+    assert {name: value.item() for name, value in found.items()} == {"D_A": 0.5}
 
 
-def test_a_loss_whose_weight_has_reached_zero_is_not_computed():
-    made = slot("5*l1(decay_to=0, over=0.3)")
-    assert made.due(Clock(0, 0.29))
-    assert not made.due(Clock(0, 0.3))
-    assert value(made, 0.3) == {}
-
-
-def test_a_schedule_leaves_the_losss_own_options():
-    made = slot("1*huber(delta=0.5, decay_to=0, over=1)")
-    # Beyond delta: delta * (1 - delta / 2).
-    assert value(made, 0)["cycle_A"] == pytest.approx(0.5 * 0.75)
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("5*l1(decay_to=1, over=0.5)", [5, 3, 1, 1]),
+        ("0*l1(decay_to=2)", [None, 0.5, 1, 1.8]),
+        # Beyond delta the loss is delta * (1 - delta / 2).
+        ("huber(delta=0.5, decay_to=0, over=1)", [0.375, 0.28125, 0.1875, 0.0375]),
+        ("5*l1(decay_to=0, over=0.3)", [5, 5 / 6, None, None]),
+    ],
+)
+def test_a_weight_changes_linearly_and_a_loss_of_weight_zero_is_not_computed(
+    expression, expected
+) -> None:
+    for progress, value in zip((0, 0.25, 0.5, 0.9), expected, strict=True):
+        found = {} if value is None else {"cycle_A": pytest.approx(value)}
+        assert values(expression, progress) == found
+        assert weighted(expression).due(Clock(0, progress)) == bool(found)
 
 
 @pytest.mark.parametrize(
@@ -52,14 +72,17 @@ def test_a_schedule_leaves_the_losss_own_options():
         "l1(over=0.3)",
         "l1(decay_to=-1)",
         "l1(decay_to=a)",
+        "l1(decay_to=true)",
+        pytest.param(f"l1(decay_to=1{'0' * 400})", id="beyond any float"),
+        "l1(decay_to=0, over=2)",
         "l1(decay_to=0, over=0)",
         "l1(decay_to=0, over=1.5)",
         "l1(decay_to=0, over=true)",
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused(expression):
-    with pytest.raises(UserError, match="--cycle_A"):
-        slot(expression)
+    with pytest.raises(UserError, match=r"--cycle_A: l1:? (decay_to=|over=|has over=)"):
+        weighted(expression)
 
 
 class Lazy:
@@ -92,15 +115,18 @@ class Number(Vector):
         return 0.5
 
 
+class Nothing:
+    """Neither a callable nor an adversarial loss."""
+
+
 class Broken(Vector):
     def __call__(self, input: Tensor, target: Tensor) -> Tensor:
         return input.no_such_method()
 
 
 def test_a_lazy_loss_is_due_every_so_many_steps_and_counts_as_much():
-    made = slot(f"2*{__name__}.Lazy")
-    seen = [value(made, 0, step) for step in range(4)]
-    assert seen == [{"cycle_A": 6.0}, {}, {}, {"cycle_A": 6.0}]
+    found = [values(f"2*{__name__}.Lazy", step=step) for step in range(4)]
+    assert found == [{"cycle_A": 6.0}, {}, {}, {"cycle_A": 6.0}]
 
 
 @pytest.mark.parametrize(
@@ -111,11 +137,14 @@ def test_a_lazy_loss_is_due_every_so_many_steps_and_counts_as_much():
         ("Detached", "Detached gives a number without gradient"),
         ("Broken", r"Broken failed: AttributeError: .*no_such_method.*test_weighted.py, line"),
         ("Never", "every=0 must be a whole number"),
+        ("Nothing", "Nothing makes no loss, but <.*Nothing"),
+        ("Lazy(label='a-b')", "label=a-b must be a word"),
     ],
 )
 def test_a_loss_of_ones_own_that_cannot_train_is_named(name, sentence):
-    with pytest.raises(UserError, match=f"--cycle_A: .*{sentence}"):
-        value(slot(f"1*{__name__}.{name}"), 0)
+    with pytest.raises(UserError, match=f"--cycle_A: .*{sentence}") as error:
+        values(f"1*{__name__}.{name}")
+    assert "\n" not in str(error.value)
 
 
 def test_a_hostile_expression_is_never_run(tmp_path):
@@ -131,5 +160,5 @@ def test_a_hostile_expression_is_never_run(tmp_path):
         "f'{1}'",
     ):
         with pytest.raises(UserError, match="--cycle_A"):
-            slot(text)
+            weighted(text)
     assert not mark.exists()

@@ -6,15 +6,13 @@ import pty
 import re
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console as RichConsole
 from support.running import ROOT
 
-from cyclegan.monitor import console
-from cyclegan.monitor.console import Console, duration
-from cyclegan.runs.artifacts import Alarm, Health
+from cyclegan.monitor import Alarm, Health, console
+from cyclegan.monitor.console import Console
 
 VALUES = {
     **{"adversarial_A": 0.4321, "adversarial_B": 0.5, "cycle_A.l1": 1.25, "cycle_A.ssim": 0.75},
@@ -46,24 +44,24 @@ def test_without_a_terminal_a_report_is_one_line(monkeypatch):
     made.close()
     line = screen.getvalue()
     assert line.count("\n") == 1
-    assert line.startswith("epoch 3  step 110/200  12.3 images/s (2% waiting for data)  ")
+    assert line.startswith("epoch 3  step 110/200  12.3 images/s (2% waiting for data)  0:00:0")
     assert line.endswith(
         " left  adversarial_A 0.432  adversarial_B 0.500  cycle_A.l1 1.250  cycle_A.ssim 0.750"
         "  D_A 0.250  penalty_A 0.00123\n"
     )
 
 
-def test_quiet_leaves_reports_out(monkeypatch):
+def test_quiet_prints_no_reports(monkeypatch):
     made, screen = on(monkeypatch, terminal=False, quiet=True)
     made.scalars(110, VALUES)
-    made.say("warning: a broken file")
+    made.print("warning: a broken file")
     assert screen.getvalue() == "warning: a broken file\n"
 
 
-def test_silent_says_nothing(monkeypatch):
+def test_silent_prints_nothing(monkeypatch):
     made, screen = on(monkeypatch, terminal=False, silent=True)
     made.scalars(110, VALUES)
-    made.say("warning: a broken file")
+    made.print("warning: a broken file")
     assert screen.getvalue() == ""
 
 
@@ -71,7 +69,7 @@ def test_the_table_has_a_row_for_each_loss_and_a_column_for_each_domain(monkeypa
     made, screen = on(monkeypatch, terminal=True)
     made.scalars(110, VALUES)
     made.show(110, Health((), (ALARM,)))
-    made.rich.print(made._drawn())
+    made.rich.print(made._render())
     rows = [line.split() for line in screen.getvalue().splitlines()]
     assert ["loss", "A", "B"] in rows
     assert ["adversarial", "0.432", "0.500"] in rows
@@ -81,25 +79,11 @@ def test_the_table_has_a_row_for_each_loss_and_a_column_for_each_domain(monkeypa
     assert not any("gradient" in line or "pairs" in line for line in screen.getvalue().splitlines())
 
 
-def test_on_a_terminal_reports_change_the_table_and_print_no_lines(monkeypatch):
+def test_on_a_terminal_reports_print_no_lines(monkeypatch):
     made, screen = on(monkeypatch, terminal=True)
     made.scalars(110, VALUES)
     made.scalars(120, VALUES)
     assert screen.getvalue() == ""
-
-
-def test_a_pause_does_not_change_the_time_left(monkeypatch):
-    clock = SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
-    made, screen = on(monkeypatch, terminal=False)
-    for step in made.track(range(200), step=0):
-        clock.seconds += 1.0
-        if step == 49:
-            clock.seconds += 500.0
-            made.skip(500.0)
-        if step == 99:
-            made.scalars(100, VALUES)
-    assert " 1:40 left " in screen.getvalue()
 
 
 @pytest.mark.parametrize(("colour", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
@@ -130,12 +114,3 @@ def test_no_color_is_honoured_on_a_real_terminal(colour, coloured):
     text = shown.decode()
     assert "health: no alarms" in text
     assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]", text)) == coloured
-
-
-def test_durations_read_as_a_clock():
-    assert [duration(seconds) for seconds in (0, 59.6, 61, 3909)] == [
-        "0:00",
-        "1:00",
-        "1:01",
-        "1:05:09",
-    ]

@@ -6,12 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
-from support.steps import stepper
 
+from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.monitor.health.curves import group
-from cyclegan.monitor.health.series import FEWEST
-from cyclegan.monitor.health.summary import judge
+from cyclegan.monitor.health.series import MIN_VALUES
+from cyclegan.monitor.health.summary import summarize_health
+from cyclegan.training.build.build_step import build_model, build_step
 
 RECORDED = sorted((Path(__file__).parents[1] / "recorded").glob("*.json"))
 
@@ -24,6 +25,7 @@ NETWORKS = {
     **{f"ratio_{name}": 0.003 for name in ("G_AB", "G_BA", "D_A", "D_B")},
     **{"D_A": 0.2, "D_B": 0.2, "lr": 2e-4},
 }
+TINY = {"generator": "edsr(blocks=1)", "discriminator": "patch(layers=1)", "ngf": 4, "ndf": 4}
 # Each alarm by what makes it, in the direction to B, and where it is then seen.
 SICK = {
     "collapse": ({"diversity_B": 0.02}, "G_AB"),
@@ -55,7 +57,7 @@ def run(*parts: tuple[int, dict[str, float]], every: int = 100) -> list[tuple[in
 
 
 def alarms(points, *, total_steps: int = 2000) -> list[tuple[str, str]]:
-    health = judge(points, total_steps=total_steps)
+    health = summarize_health(points, total_steps=total_steps)
     assert health is not None
     return [(alarm.name, alarm.where) for alarm in health.alarms]
 
@@ -71,15 +73,21 @@ def recorded(path: Path) -> tuple[list[tuple[int, dict[str, float]]], int]:
 
 
 def test_before_the_first_measurement_nothing_is_said():
-    assert judge([], total_steps=100) is None
-    assert judge([(1, {"cycle_A": 3.0, "gradient_G_AB": 7.0, "lr": 1e-4})], total_steps=100) is None
+    assert summarize_health([], total_steps=100) is None
+    assert (
+        summarize_health([(1, {"cycle_A": 3.0, "gradient_G_AB": 7.0, "lr": 1e-4})], total_steps=100)
+        is None
+    )
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_a_recorded_healthy_run_raises_no_alarm_at_any_time(path):
     points, total_steps = recorded(path)
     assert len(points) > 10
-    told = [judge(points[:count], total_steps=total_steps) for count in range(1, len(points) + 1)]
+    told = [
+        summarize_health(points[:count], total_steps=total_steps)
+        for count in range(1, len(points) + 1)
+    ]
     assert told[-1] is not None
     assert all(health is None or health.alarms == () for health in told)
 
@@ -98,7 +106,7 @@ def test_a_sick_run_is_told_by_its_alarm_and_a_healthy_one_by_none(name):
 @pytest.mark.parametrize("name", SICK)
 def test_an_alarm_takes_several_measurements_that_agree(name):
     changes, _ = SICK[name]
-    assert alarms(run((10, {}), (FEWEST - 1, changes))) == []
+    assert alarms(run((10, {}), (MIN_VALUES - 1, changes))) == []
     assert alarms(run((10, {}), (2, changes), (1, {}), (2, changes))) == []
 
 
@@ -113,8 +121,8 @@ def test_the_beginning_of_a_run_is_not_held_against_it(name):
     changes, where = SICK[name]
     points = run((12, changes))
     # A tenth of the run, and then as many measurements as it takes.
-    assert alarms(points[: 2 + FEWEST - 1], total_steps=2000) == []
-    assert alarms(points[: 2 + FEWEST], total_steps=2000) == [(name, where)]
+    assert alarms(points[: 2 + MIN_VALUES - 1], total_steps=2000) == []
+    assert alarms(points[: 2 + MIN_VALUES], total_steps=2000) == [(name, where)]
     # Of a long run, 2000 steps.
     assert alarms(points, total_steps=10**6) == []
 
@@ -165,7 +173,7 @@ def test_a_judge_that_knows_its_training_images_by_heart_wins():
     """On the fixed images it may err more often than on those that it learned."""
     points = run((10, {"D_B": 0.4}), (5, {"D_B": 0.011, "pairs_B": 0.83}))
     assert alarms(points) == [("D wins", "D_B")]
-    (alarm,) = judge(points, total_steps=2000).alarms
+    (alarm,) = summarize_health(points, total_steps=2000).alarms
     assert "83 % of pairs (D(real) 0.71, D(fake) 0.24), and its loss fell from 0.4 to" in alarm.saw
     assert alarms(run((10, {"D_B": 0.4}), (5, {"D_B": 0.011, "pairs_B": 0.6}))) == []
     assert alarms(run((10, {"D_B": 0.4}), (5, {"D_B": 0.05, "pairs_B": 0.83}))) == []
@@ -211,7 +219,7 @@ def test_values_that_are_no_numbers_are_passed_over():
 
 
 def said(points) -> tuple[str, ...]:
-    health = judge(points, total_steps=2000)
+    health = summarize_health(points, total_steps=2000)
     assert health is not None
     return health.lines
 
@@ -228,9 +236,8 @@ def test_the_lines_tell_the_latest_numbers_in_plain_words():
         "B to A: changes 34.0 levels of 255, correlation with the input 0.89, contrast 93 % of "
         "real A, mean colour 17 levels from real A, diversity 74 % of the inputs'",
         "B to A and back: cycle error 12.0 levels of 255",
-        "lengths of the gradients: G_AB 20, G_BA 20, D_A 20, D_B 20",
-        "lengths of an update over those of the weights: "
-        "G_AB 3.0e-03, G_BA 3.0e-03, D_A 3.0e-03, D_B 3.0e-03",
+        "gradient norms: G_AB 20, G_BA 20, D_A 20, D_B 20",
+        "update-to-weight ratios: G_AB 3.0e-03, G_BA 3.0e-03, D_A 3.0e-03, D_B 3.0e-03",
     )
 
 
@@ -257,19 +264,22 @@ OPTION = re.compile(r'--(\w+) ("[^"]*"|[^\s,;:]+)')
 @pytest.mark.parametrize("name", SICK)
 def test_a_remedy_names_options_that_exist_and_what_may_be_said_of_them(name):
     changes, _ = SICK[name]
-    (alarm,) = judge(run((10, {}), (5, changes)), total_steps=2000).alarms
+    (alarm,) = summarize_health(run((10, {}), (5, changes)), total_steps=2000).alarms
     named = OPTION.findall(alarm.remedy)
     assert named
     assert len(named) == alarm.remedy.count("--")
     for option, value in named:
         assert option in TrainSettings.model_fields
-        stepper(**{option: value.strip('"')})
+        settings = check(TrainSettings, {**TINY, option: value.strip('"')})
+        build_step(build_model(settings), settings)
 
 
 def test_a_slower_rate_is_a_quarter_of_the_one_that_the_run_has():
-    (alarm,) = judge(run((10, {}), (5, {"pairs_B": 1.0, "D_B": 0.02})), total_steps=2000).alarms
+    (alarm,) = summarize_health(
+        run((10, {}), (5, {"pairs_B": 1.0, "D_B": 0.02})), total_steps=2000
+    ).alarms
     assert "--lr_D 5e-5" in alarm.remedy
-    (alarm,) = judge(
+    (alarm,) = summarize_health(
         run((10, {}), (5, {**SICK["D wins"][0], "lr_D": 2e-3})), total_steps=2000
     ).alarms
     assert "--lr_D 0.0005" in alarm.remedy

@@ -2,12 +2,12 @@
 
 import pytest
 
-from cyclegan.monitor.health.history import MAX_POINTS, Curve, Curves
+from cyclegan.monitor.health.history import MAX_POINTS, BoundedCurve, Curves
 
 
 @pytest.mark.parametrize("count", [1, 1000, 1001, 1002, 5000, 123_457])
 def test_a_curve_is_bounded_and_keeps_its_first_and_newest_point(count: int) -> None:
-    curve = Curve()
+    curve = BoundedCurve()
     for step in range(count):
         curve.add(step, step / 2)
     assert len(curve.steps) <= MAX_POINTS
@@ -18,7 +18,7 @@ def test_a_curve_is_bounded_and_keeps_its_first_and_newest_point(count: int) -> 
 
 
 def test_a_run_that_goes_back_takes_its_later_points_again() -> None:
-    curve = Curve()
+    curve = BoundedCurve()
     for step, value in [(0, 1.0), (10, 2.0), (20, 3.0), (10, 4.0), (20, 5.0)]:
         curve.add(step, value)
     assert curve.copy()[:2] == ([0, 10, 20], [1.0, 4.0, 5.0])
@@ -38,7 +38,7 @@ def test_after_a_return_no_curve_keeps_later_points() -> None:
 
 
 def test_a_thinned_curve_forgets_and_goes_on() -> None:
-    curve = Curve()
+    curve = BoundedCurve()
     for step in range(5000):
         curve.add(step, step)
     curve.forget(2500)

@@ -1,4 +1,4 @@
-"""Monitors besides the page and the files: TensorBoard, Weights & Biases, one of one's own."""
+"""The monitors that --monitor names: TensorBoard, Weights & Biases, one of the user's own."""
 
 import math
 import re
@@ -13,9 +13,7 @@ from support.running import ROOT
 from cyclegan.config.errors import UserError
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.monitor.console import Console
-from cyclegan.monitor.selection import Careful, build_monitors, check_monitors
-from cyclegan.runs.artifacts import (
+from cyclegan.monitor import (
     Alarm,
     HardImage,
     HardImages,
@@ -24,10 +22,11 @@ from cyclegan.runs.artifacts import (
     Histograms,
     Preview,
 )
+from cyclegan.monitor.selection import FailSafeMonitor, build_monitors, check_monitors
 
 ALARM = Alarm("collapse", "G_AB", "diversity 0.02", "all images become one", "--cycle 20*l1")
 SPREAD = Histogram((1, 0, 3), 0.0, 3.0)
-EXHIBITS = {
+ARTIFACTS = {
     "preview": Preview(Image.new("RGB", (12, 8), "red")),
     "health": Health(("D_B tells 78 % apart",), (ALARM,)),
     "histograms": Histograms({"weights/G_AB/0": SPREAD}),
@@ -38,16 +37,17 @@ EXHIBITS = {
 
 OWN = """
 class Mine:
-    def __init__(self, run_dir, *, lines=10):
+    def __init__(self, run_dir, settings, first_step, say, *, lines=10):
         self.file = run_dir / "mine.txt"
         self.lines = lines
+        say(f"mine: {settings} from {first_step}")
     def scalars(self, step, values):
-        self.tell(f"scalars {step} {sorted(values)}")
-    def show(self, step, exhibit):
-        self.tell(f"{type(exhibit).__name__} {step}")
+        self.write(f"scalars {step} {sorted(values)}")
+    def show(self, step, artifact):
+        self.write(f"{type(artifact).__name__} {step}")
     def close(self):
-        self.tell(f"close {self.lines}")
-    def tell(self, line):
+        self.write(f"close {self.lines}")
+    def write(self, line):
         with self.file.open("a") as file:
             file.write(line + "\\n")
 
@@ -70,27 +70,26 @@ def own(tmp_path, monkeypatch):
     sys.modules.pop("their_monitors", None)
 
 
-def settings(tmp_path: Path, monitor: str) -> TrainSettings:
-    return check(TrainSettings, {"monitor": monitor, "checkpoints_dir": tmp_path, "name": "run"})
+def terms(monitor: str):
+    return check(TrainSettings, {"monitor": monitor}).monitor
 
 
-def monitors(tmp_path: Path, monitor: str):
-    (tmp_path / "run" / "previews").mkdir(parents=True, exist_ok=True)
-    console = Console(total_steps=10, steps_per_epoch=5, first_step=0)
-    return build_monitors(settings(tmp_path, monitor), console)
+def monitors(run_dir: Path, monitor: str, *, say=print):
+    offered = {"run_dir": run_dir, "settings": "all settings", "first_step": 0, "say": say}
+    return build_monitors(terms(monitor), [], page_options={}, offered=offered)
 
 
-def tell_all(told) -> None:
+def send_all(told) -> None:
     told.scalars(1, {"cycle_A": 1.5, "D_A": math.nan})
-    for exhibit in EXHIBITS.values():
-        told.show(1, exhibit)
+    for artifact in ARTIFACTS.values():
+        told.show(1, artifact)
     told.scalars(2, {"cycle_A": 1.25})
     told.close()
 
 
 @pytest.mark.slow
 def test_tensorboard_gets_scalars_images_histograms_and_text(tmp_path):
-    tell_all(monitors(tmp_path, "tensorboard"))
+    send_all(monitors(tmp_path, "tensorboard"))
     events = read(tmp_path)
     assert [(each.step, each.value) for each in events.Scalars("cycle/cycle_A")] == [
         (1, 1.5),
@@ -109,7 +108,7 @@ def test_tensorboard_gets_scalars_images_histograms_and_text(tmp_path):
 
 
 @pytest.mark.slow
-def test_tensorboard_forgets_what_a_run_that_went_back_tells_again(tmp_path):
+def test_tensorboard_drops_the_later_points_after_a_rollback(tmp_path):
     told = monitors(tmp_path, "tensorboard")
     for step in (1, 2, 3, 2, 3):
         told.scalars(step, {"cycle_A": float(step)})
@@ -120,12 +119,12 @@ def test_tensorboard_forgets_what_a_run_that_went_back_tells_again(tmp_path):
 def read(tmp_path: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
     return events.Reload()
 
 
 @pytest.mark.slow
-def test_wandb_writes_offline_where_nobody_is_logged_in(tmp_path, monkeypatch, capsys):
+def test_wandb_writes_offline_without_a_login(tmp_path, monkeypatch, said):
     pytest.importorskip("wandb")
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
@@ -133,25 +132,25 @@ def test_wandb_writes_offline_where_nobody_is_logged_in(tmp_path, monkeypatch, c
     monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
-    tell_all(monitors(tmp_path, "wandb"))
-    (kept,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
-    (file,) = kept.glob("run-*.wandb")
-    # Its own process writes a little later.
+    send_all(monitors(tmp_path, "wandb"))
+    (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
+    # wandb's own process writes a little later.
     deadline = time.monotonic() + 30
     words = (b"cycle_A", b"preview", b"weights/G_AB/0", b"hard_images_A")
     while not all(word in file.read_bytes() for word in words):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    said = capsys.readouterr().out
-    assert "nobody is logged in" in said
-    assert "told no more" not in said
+    assert len(said) == 1
+    assert "nobody is logged in" in said[0]
 
 
-def test_one_of_ones_own_is_told_everything(tmp_path, own):
-    tell_all(monitors(tmp_path, "their_monitors.Mine(lines=3),files"))
-    assert (tmp_path / "run" / "mine.txt").read_text().splitlines() == [
+def test_a_monitor_of_the_users_own_receives_everything(tmp_path, own):
+    lines: list[str] = []
+    send_all(monitors(tmp_path, "their_monitors.Mine(lines=3),files", say=lines.append))
+    assert lines == ["mine: all settings from 0"]
+    assert (tmp_path / "mine.txt").read_text().splitlines() == [
         "scalars 1 ['D_A', 'cycle_A']",
-        *(f"{type(exhibit).__name__} 1" for exhibit in EXHIBITS.values()),
+        *(f"{type(artifact).__name__} 1" for artifact in ARTIFACTS.values()),
         "scalars 2 ['cycle_A']",
         "close 3",
     ]
@@ -162,27 +161,25 @@ def test_the_example_of_the_document_sends_mail_for_an_alarm(tmp_path, monkeypat
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (tmp_path / "their_mail.py").write_text("SENT = []\nsend = lambda *m: SENT.append(m)\n" + code)
     monkeypatch.syspath_prepend(str(tmp_path))
-    tell_all(monitors(tmp_path, "their_mail.Mail(to='a@example.org')"))
+    send_all(monitors(tmp_path, "their_mail.Mail(to='a@example.org')"))
     sent = sys.modules.pop("their_mail").SENT
     assert sent == [("a@example.org", "step 1: collapse: diversity 0.02")]
 
 
-def test_one_that_fails_costs_a_line_and_is_told_no_more(tmp_path, own, capsys):
-    tell_all(monitors(tmp_path, "their_monitors.Fails"))
-    assert not (tmp_path / "run" / "mine.txt").exists()
-    said = capsys.readouterr().out
-    assert said.count("warning: --monitor their_monitors.Fails: ") == 1
-    assert "no room" in said
+def test_a_failing_monitor_costs_a_line_and_is_called_no_more(tmp_path, own, said):
+    send_all(monitors(tmp_path, "their_monitors.Fails"))
+    assert not (tmp_path / "mine.txt").exists()
+    assert len(said) == 1
+    assert said[0].startswith("warning: --monitor their_monitors.Fails: ")
+    assert "no room" in said[0]
 
 
-def test_one_that_fails_at_the_end_costs_a_line():
-    said: list[str] = []
-
+def test_a_failure_at_the_end_costs_a_line(said):
     class Stubborn:
         def close(self):
             raise OSError("no disk")
 
-    Careful(Stubborn(), name="stubborn", say=said.append).close()
+    FailSafeMonitor(Stubborn(), name="stubborn").close()
     assert len(said) == 1
 
 
@@ -192,27 +189,25 @@ class Mute(Exception):
 
 
 @pytest.mark.parametrize("error", [SystemExit(0), Mute(), ValueError("red\x1b[31m")])
-def test_whatever_it_raises_costs_a_line(error):
+def test_any_exception_costs_a_line(error, said):
     class Leaves:
         def scalars(self, step, values):
             raise error
 
-    said: list[str] = []
-    careful = Careful(Leaves(), name="leaves", say=said.append)
-    careful.scalars(1, {})
-    careful.scalars(2, {})
+    monitor = FailSafeMonitor(Leaves(), name="leaves")
+    monitor.scalars(1, {})
+    monitor.scalars(2, {})
     assert len(said) == 1
     assert said[0].isprintable()
 
 
-def test_what_it_does_to_a_picture_is_seen_by_nobody_else():
+def test_a_monitor_that_changes_a_picture_changes_its_own_copy(said):
     class Mails:
-        def show(self, step, exhibit):
-            exhibit.image.thumbnail((4, 4))
+        def show(self, step, artifact):
+            artifact.image.thumbnail((4, 4))
 
-    said: list[str] = []
     preview = Preview(Image.new("RGB", (12, 8), "red"))
-    Careful(Mails(), name="mails", say=said.append).show(1, preview)
+    FailSafeMonitor(Mails(), name="mails").show(1, preview)
     assert (preview.image.size, said) == ((12, 8), [])
 
 
@@ -224,15 +219,15 @@ def test_what_it_does_to_a_picture_is_seen_by_nobody_else():
         ("not_there.Mine", "no module not_there"),
     ],
 )
-def test_what_cannot_be_told_is_refused_before_the_run(tmp_path, own, monitor, words):
+def test_a_class_that_is_no_monitor_is_refused_before_the_run(own, monitor, words):
     with pytest.raises(UserError, match=words):
-        check_monitors(settings(tmp_path, monitor))
+        check_monitors(terms(monitor), page_host="127.0.0.1")
 
 
-def test_a_package_that_is_not_there_is_named(tmp_path, monkeypatch):
+def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr("cyclegan.monitor.selection.importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install tensorboard"):
-        check_monitors(settings(tmp_path, "visdom,tensorboard"))
+        check_monitors(terms("visdom,tensorboard"), page_host="127.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -246,12 +241,12 @@ def test_a_package_that_is_not_there_is_named(tmp_path, monkeypatch):
         ("mine.Mine(a=1", "is no monitor"),
     ],
 )
-def test_a_name_that_nobody_knows_is_one_line(monitor, words, tmp_path):
+def test_an_unknown_monitor_is_refused_in_one_line(monitor, words):
     with pytest.raises(UserError, match=words) as error:
-        settings(tmp_path, monitor)
+        terms(monitor)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("monitor", ["none", "files"])
-def test_without_others_there_are_the_console_and_the_files(tmp_path, monitor):
-    assert len(monitors(tmp_path, monitor).monitors) == 2
+def test_the_words_none_and_files_name_no_other_monitor(tmp_path, monitor):
+    assert monitors(tmp_path, monitor).monitors == []

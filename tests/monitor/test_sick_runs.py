@@ -1,4 +1,4 @@
-"""Small real runs, one healthy and four sick on purpose: each is told by its own alarm alone."""
+"""Small real runs, one healthy and four with a fault: each raises its own alarm and no other."""
 
 from pathlib import Path
 
@@ -11,12 +11,11 @@ from torch import Tensor
 
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.data.files.images import from_levels, read_image
-from cyclegan.data.loading.transforms import Preparation
-from cyclegan.monitor.health.summary import judge
-from cyclegan.training.algorithm.model import build_model
-from cyclegan.training.statistics.fixed_samples import Probe
-from cyclegan.training.step import Stepper
+from cyclegan.data.files.images import from_uint8, read_image
+from cyclegan.data.loading.transforms import ImageTransform
+from cyclegan.monitor.health.summary import summarize_health
+from cyclegan.training.build.build_step import build_model, build_step
+from cyclegan.training.statistics.fixed_samples import FixedSamples
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +38,7 @@ SICK = {
         "cycle": "none",
         "identity": "none",
     },
-    # A copy from the start, as all generators of super-resolution are, and held there.
+    # EDSR starts as a copy, as all generators of super-resolution do, and is held there.
     "identity copy": {
         "generator": "edsr(blocks=1)",
         "content": "100*l1",
@@ -59,59 +58,63 @@ def negative(input: Tensor, target: Tensor) -> Tensor:
     return (input + target).abs().mean()
 
 
-@pytest.fixture
-def toy(tmp_path, picture) -> Path:
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory, picture) -> Path:
     """Soft shapes in all colours, and others that are paler and reddish."""
+    root = tmp_path_factory.mktemp("toy")
     for seed, (folder, count) in enumerate(
         (("trainA", 12), ("trainB", 12), ("testA", 4), ("testB", 4))
     ):
-        (tmp_path / folder).mkdir()
+        (root / folder).mkdir()
         for index in range(count):
-            levels = np.asarray(picture(seed=100 * seed + index), dtype=np.float64)
+            pixels = np.asarray(picture(seed=100 * seed + index), dtype=np.float64)
             if folder.endswith("B"):
-                levels = 0.5 * levels + (110, 20, 0)
-            image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
-            image.save(tmp_path / folder / f"{index:02}.png")
-    return tmp_path
+                pixels = 0.5 * pixels + (110, 20, 0)
+            image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+            image.save(root / folder / f"{index:02}.png")
+    return root
 
 
-def crops(folder: Path, random: np.random.Generator) -> Tensor:
+def random_crop(folder: Path, random: np.random.Generator) -> Tensor:
     """A random crop of one of a folder's images, as a batch."""
     files = sorted(folder.iterdir())
-    levels = np.asarray(read_image(files[random.integers(len(files))]))
-    top, left = (random.integers(side - SIDE + 1) for side in levels.shape[:2])
-    return from_levels(torch.from_numpy(levels[top : top + SIDE, left : left + SIDE].copy()))[None]
+    pixels = np.asarray(read_image(files[random.integers(len(files))]))
+    top, left = (random.integers(side - SIDE + 1) for side in pixels.shape[:2])
+    return from_uint8(torch.from_numpy(pixels[top : top + SIDE, left : left + SIDE].copy()))[None]
 
 
 def train(toy: Path, **options) -> list[tuple[int, dict[str, float]]]:
-    """The points of a run, as its trainer makes them: means of the losses since the last point, and
-    every PREVIEW_EVERY steps what its fixed images say.
+    """The points of a run, as its trainer makes them: the mean losses since the last point and,
+    every PREVIEW_EVERY steps, the values of the fixed images.
     """
     settings = check(TrainSettings, {**SMALL, "dataroot": toy, **options})
     torch.manual_seed(0)
     model = build_model(settings)
-    stepper = Stepper(model, settings)
-    probe = Probe(settings, [], [], tuple(Preparation.of(settings, domain) for domain in "AB"))
+    training_step = build_step(model, settings)
+    files = (sorted((toy / folder).iterdir()) for folder in ("testA", "testB"))
+    transforms = tuple(ImageTransform(**settings.transform_options(domain)) for domain in "AB")
+    samples = FixedSamples(*files, transforms, count=settings.num_previews)
     translators = [on_cpu(network) for network in model.generators.values()]
     random = np.random.default_rng(0)
     points, losses = [], []
     for step in range(STEPS + 1):
         if step:
-            losses.append(
-                stepper.step(crops(toy / "trainA", random), crops(toy / "trainB", random))
-            )
+            batch = (random_crop(toy / folder, random) for folder in ("trainA", "trainB"))
+            losses.append(training_step(*batch))
         if step == 1 or step % PREVIEW_EVERY == 0:
             names = losses[0] if losses else {}
-            told = {name: float(np.mean([float(each[name]) for each in losses])) for name in names}
+            values = {
+                name: float(np.mean([float(each[name]) for each in losses])) for name in names
+            }
             if step != 1:
-                told |= probe.look(*translators, dict(model.discriminators.items()))[1]
-            points.append((step, told))
+                values |= samples.evaluate(*translators, dict(model.discriminators.items()))[1]
+            points.append((step, values))
             losses = []
     return points
 
 
 def alarms(points: list[tuple[int, dict[str, float]]]) -> list[tuple[str, str]]:
-    health = judge(points, total_steps=STEPS)
+    health = summarize_health(points, total_steps=STEPS)
     assert health is not None
     return [(alarm.name, alarm.where) for alarm in health.alarms]
 

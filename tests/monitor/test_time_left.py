@@ -1,72 +1,94 @@
-"""The time that a run still takes."""
+"""The prediction of the time that a run still takes."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
 
-from cyclegan.monitor.time_left import MOST_MARKS, TimeLeft
+from cyclegan.monitor import console
+from cyclegan.monitor.console import MARKS, Console
 
 
-def guesses(durations: list[float], *, first_step: int = 0) -> list[tuple[float, float]]:
-    """After each step, the guess and the truth."""
+@pytest.fixture
+def clock(monkeypatch) -> SimpleNamespace:
+    now = SimpleNamespace(seconds=50.0)
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: now.seconds))
+    return now
+
+
+def predictions(clock, durations: list[float], *, first_step: int = 0) -> list[tuple[float, float]]:
+    """After each step, the predicted and the true time left in seconds."""
     total = first_step + len(durations)
-    left = TimeLeft(total)
-    now = 50.0
-    end = now + sum(durations)
-    left.begin(first_step, now)
+    run = Console(total_steps=total, steps_per_epoch=100, first_step=first_step, silent=True)
+    end = clock.seconds + sum(durations)
     found = []
-    for step, duration in enumerate(durations, first_step + 1):
-        now += duration
-        left.at(step, now)
-        found.append((left.left(step, now), end - now))
+    for step in run.track(range(first_step, total + 1), step=first_step):
+        # The loop asks for the next batch when the step before is counted.
+        if step > first_step:
+            found.append((run.seconds_left(step), end - clock.seconds))
+        clock.seconds += durations[step - first_step]
     return found
 
 
-def run(*, steps: int = 4000, compile_s: float = 0.0, seed: int = 0) -> list[float]:
-    """Noisy steps of 50 ms, a preview of 0.4 s every 100, a save of 1 s every 500."""
+def durations(*, steps: int = 4000, compile_at: tuple[int, ...] = (), seed: int = 0) -> list[float]:
+    """Noisy steps of 50 ms, a preview of 0.4 s every 100, a save of 1 s every 500; 60 s to compile
+    at some steps.
+    """
     noise = random.Random(seed)
-    durations = [0.05 * noise.uniform(0.7, 1.3) for _ in range(steps)]
+    found = [0.05 * noise.uniform(0.7, 1.3) for _ in range(steps)]
     for step in range(steps):
-        durations[step] += (step % 100 == 99) * 0.4 + (step % 500 == 499) * 1.0
-    durations[0] += compile_s
-    return durations
+        found[step] += (step % 100 == 99) * 0.4 + (step % 500 == 499) * 1.0
+    for step in compile_at:
+        found[step] += 60.0
+    return found
 
 
-@pytest.mark.parametrize("compile_s", [0.0, 60.0])
-@pytest.mark.parametrize("first_step", [0, 700])
-@pytest.mark.parametrize("steps", [4000, 20_000])
-def test_the_guess_is_within_a_tenth_after_the_first_twentieth(steps, compile_s, first_step):
-    found = guesses(run(steps=steps, compile_s=compile_s), first_step=first_step)
+@pytest.mark.parametrize(
+    ("steps", "first_step", "compile_at"),
+    [(4000, 0, ()), (4000, 700, (0,)), (4000, 0, (0, 1, 16)), (10_000, 700, (0, 1, 16))],
+)
+def test_the_prediction_is_within_a_tenth_after_a_twentieth(clock, steps, first_step, compile_at):
+    found = predictions(clock, durations(steps=steps, compile_at=compile_at), first_step=first_step)
     # At the very end a single save is a large part of what is left.
-    for guess, truth in found[steps // 20 : -steps // 20]:
-        assert guess == pytest.approx(truth, rel=0.1)
+    for predicted, truth in found[steps // 20 : -steps // 20]:
+        assert predicted == pytest.approx(truth, rel=0.1)
 
 
-def test_a_machine_that_becomes_slower_is_noticed():
-    found = guesses([0.1] * 1000 + [0.3] * 3000)
-    guess, truth = found[2000]
-    assert guess == pytest.approx(truth, rel=0.1)
+def test_a_measurement_every_few_thousand_steps_counts(clock):
+    steps = durations(steps=20_000)
+    for step in range(1999, len(steps), 2000):
+        steps[step] += 20.0
+    for predicted, truth in predictions(clock, steps)[8000:16_000:100]:
+        assert predicted == pytest.approx(truth, rel=0.1)
 
 
-def test_a_pause_does_not_count():
-    left = TimeLeft(100)
-    left.begin(0, 0.0)
-    for step in range(1, 11):
-        left.at(step, float(step))
-    left.skip(1000.0)
-    assert left.left(10, 1010.0) == pytest.approx(90.0)
+def test_a_machine_that_becomes_slower_is_noticed(clock):
+    predicted, truth = predictions(clock, [0.1] * 1000 + [0.3] * 3000)[2000]
+    assert predicted == pytest.approx(truth, rel=0.1)
 
 
-def test_before_a_step_there_is_no_guess():
-    left = TimeLeft(100)
-    left.begin(20, 3.0)
-    assert left.left(20, 4.0) is None
+def test_a_pause_does_not_count(clock, capsys):
+    run = Console(total_steps=200, steps_per_epoch=50, first_step=0)
+    for step in run.track(range(200), step=0):
+        clock.seconds += 1.0
+        if step == 49:
+            clock.seconds += 500.0
+            run.skip(500.0)
+        if step == 99:
+            run.scalars(100, {})
+    assert capsys.readouterr().out == "epoch 2  step 100/200  0.0 images/s  0:01:40 left\n"
 
 
-def test_a_long_run_needs_little_memory():
-    left = TimeLeft(10**6)
-    left.begin(0, 0.0)
-    for step in range(1, 100_000):
-        left.at(step, float(step))
-    assert len(left.marks) <= MOST_MARKS + 1
-    assert left.left(99_999, 99_999.0) == pytest.approx(900_001, rel=0.01)
+def test_there_is_no_prediction_before_a_step(clock, capsys):
+    run = Console(total_steps=100, steps_per_epoch=50, first_step=20)
+    run.scalars(20, {})
+    assert capsys.readouterr().out == "epoch 1  step 20/100  0.0 images/s  \n"
+
+
+def test_a_long_run_needs_little_memory(clock):
+    run = Console(total_steps=10**6, steps_per_epoch=100, first_step=0, silent=True)
+    for step in run.track(range(20_000), step=0):
+        clock.seconds += 1.0
+        if step == 19_999:
+            assert len(run.marks) <= MARKS / 50 + 1
+            assert run.seconds_left(step) == pytest.approx(980_001, rel=0.01)

@@ -10,14 +10,13 @@ from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
 from cyclegan.networks import DIFFAUGMENTS
 from cyclegan.networks.diffaugment import (
-    Augmented,
-    Color,
-    Cutout,
-    Translation,
+    AugmentedDiscriminator,
+    RandomColor,
+    RandomCutout,
+    RandomTranslation,
 )
 from cyclegan.networks.discriminators.batch_head import BatchHeadDiscriminator
-from cyclegan.networks.discriminators.multiscale import MultiscaleDiscriminator
-from cyclegan.networks.discriminators.patchgan import PatchDiscriminator
+from cyclegan.networks.discriminators.patchgan import MultiscaleDiscriminator, PatchDiscriminator
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +91,7 @@ def test_the_type_stays(name: str, dtype: torch.dtype) -> None:
 
 def test_translation_is_a_shift_by_up_to_its_ratio() -> None:
     images = noise(1, 3, 8, 12).repeat(300, 1, 1, 1)
-    outputs = Translation(ratio=0.25)(images)
+    outputs = RandomTranslation(ratio=0.25)(images)
     # A quarter of 8 rows and of 12 columns.
     shifts = [(down, right) for down in range(-2, 3) for right in range(-3, 4)]
     expected = torch.stack([shifted(images[0], *shift) for shift in shifts])
@@ -104,14 +103,14 @@ def test_translation_is_a_shift_by_up_to_its_ratio() -> None:
 
 def test_translation_moves_by_an_eighth_at_most_by_default() -> None:
     images = torch.ones(200, 1, 16, 24)
-    left = Translation()(images)
+    left = RandomTranslation()(images)
     assert left.sum(dim=(1, 2, 3)).min() == (16 - 2) * (24 - 3)
     assert left.sum(dim=(1, 2, 3)).max() == 16 * 24
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 24), (6, 10)])
 def test_cutout_takes_out_a_rectangle_of_half_the_sides(height: int, width: int) -> None:
-    outputs = Cutout()(torch.ones(400, 3, height, width))
+    outputs = RandomCutout()(torch.ones(400, 3, height, width))
     cut = outputs[:, 0] == 0
     assert torch.equal(outputs, (~cut)[:, None].expand_as(outputs).float())
     rows, columns = cut.any(dim=2).sum(dim=1), cut.any(dim=1).sum(dim=1)
@@ -127,7 +126,7 @@ def test_cutout_takes_out_what_its_places_say_on_average() -> None:
     # By hand: a span of 4 with its third pixel at 0, 1, ... 12.
     covered = [min(side, middle + 2) - max(0, middle - 2) for middle in range(side + 1)]
     expected = (sum(covered) / len(covered)) ** 2
-    cut = Cutout(ratio=1 / 3)(torch.ones(4000, 1, side, side)) == 0
+    cut = RandomCutout(ratio=1 / 3)(torch.ones(4000, 1, side, side)) == 0
     areas = cut.sum(dim=(1, 2, 3)).float()
     assert float(areas.mean()) == pytest.approx(expected, abs=5 * float(areas.std()) / 4000**0.5)
     assert areas.max() == size**2
@@ -135,7 +134,7 @@ def test_cutout_takes_out_what_its_places_say_on_average() -> None:
 
 def test_brightness_adds_one_number_to_an_image() -> None:
     images = noise(500, 3, 2, 2)
-    added = Color(brightness=0.2, saturation=0, contrast=0)(images) - images
+    added = RandomColor(brightness=0.2, saturation=0, contrast=0)(images) - images
     by_image = added[:, 0, 0, 0]
     assert torch.allclose(added, by_image.view(-1, 1, 1, 1).expand_as(added), atol=1e-6)
     assert -0.2 <= by_image.min() < -0.19
@@ -145,7 +144,7 @@ def test_brightness_adds_one_number_to_an_image() -> None:
 def test_saturation_scales_the_distance_from_gray() -> None:
     # Gray is 0.2 and 0; the distances from it are 0.3, -0.1, -0.2 and 0.4, -0.4, 0.
     pixels = torch.tensor([[0.5, 0.1, 0.0], [0.4, -0.4, 0.0]])
-    outputs = Color(brightness=0, saturation=0.5, contrast=0)(
+    outputs = RandomColor(brightness=0, saturation=0.5, contrast=0)(
         pixels.T.reshape(1, 3, 1, 2).repeat(500, 1, 1, 1)
     )
     factor = outputs[:, 0, 0, 1] / 0.4
@@ -160,7 +159,7 @@ def test_saturation_scales_the_distance_from_gray() -> None:
 def test_contrast_scales_the_distance_from_the_images_mean() -> None:
     # The mean of these is 0.1.
     image = torch.tensor([0.5, 0.1, 0.0, 0.4, -0.4, 0.0]).view(1, 3, 1, 2)
-    outputs = Color(brightness=0, saturation=0, contrast=0.5)(image.repeat(500, 1, 1, 1))
+    outputs = RandomColor(brightness=0, saturation=0, contrast=0.5)(image.repeat(500, 1, 1, 1))
     factor = ((outputs[:, 0, 0, 0] - 0.1) / 0.4).view(-1, 1, 1, 1)
     assert 0.5 <= factor.min() < 0.52
     assert 1.48 < factor.max() <= 1.5
@@ -170,7 +169,7 @@ def test_contrast_scales_the_distance_from_the_images_mean() -> None:
 def test_the_colours_come_in_their_order_with_the_published_strengths() -> None:
     image = noise(1, 3, 4, 4)
     torch.manual_seed(7)
-    output = Color()(image)
+    output = RandomColor()(image)
     torch.manual_seed(7)
     light, saturation, contrast = (float(torch.rand(1)) for _ in range(3))
     # Zhao et al. (2020): rand - 0.5, 2 rand, rand + 0.5.
@@ -198,14 +197,14 @@ def test_a_bad_strength_is_refused(text: str) -> None:
 
 def test_a_discriminator_sees_the_augmented_image_in_order() -> None:
     seen: list[Tensor] = []
-    judge = Augmented(seen.append, [lambda image: image + 1, lambda image: 2 * image])
+    judge = AugmentedDiscriminator(seen.append, [lambda image: image + 1, lambda image: 2 * image])
     judge(torch.zeros(1, 3, 2, 2))
     assert torch.equal(seen[0], torch.full((1, 3, 2, 2), 2.0))
 
 
 def test_a_discriminator_with_queues_is_told_which_kind_it_sees() -> None:
     network = BatchHeadDiscriminator(2, layers=1)
-    judge = Augmented(network, [Translation(), Color()])
+    judge = AugmentedDiscriminator(network, [RandomTranslation(), RandomColor()])
     assert judge.keeps_queues is True
     judge(noise(2, 3, 12, 12), real=True)
     assert len(network.real_queue.features) == 2
@@ -214,7 +213,7 @@ def test_a_discriminator_with_queues_is_told_which_kind_it_sees() -> None:
 
 @pytest.mark.parametrize("network", [PatchDiscriminator(2), MultiscaleDiscriminator(2)])
 def test_without_augmentations_it_is_the_discriminator(network: nn.Module) -> None:
-    judge = Augmented(network, [])
+    judge = AugmentedDiscriminator(network, [])
     images = noise(1, 3, 96, 96)
     assert judge.keeps_queues is False
     ours, plain = judge(images, real=True), network(images)
@@ -226,6 +225,6 @@ def test_the_gradient_reaches_weights_and_image_through_it() -> None:
     network = PatchDiscriminator(2)
     images = noise(2, 3, 32, 32).requires_grad_()
     augmentations = [build(name) for name in DIFFAUGMENTS]
-    Augmented(network, augmentations)(images).square().mean().backward()
+    AugmentedDiscriminator(network, augmentations)(images).square().mean().backward()
     assert images.grad.abs().sum() > 0
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())

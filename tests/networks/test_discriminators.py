@@ -11,8 +11,7 @@ from torch.nn import functional
 from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
 from cyclegan.networks import DISCRIMINATORS
-from cyclegan.networks.discriminators.multiscale import MultiscaleDiscriminator
-from cyclegan.networks.discriminators.patchgan import PixelDiscriminator
+from cyclegan.networks.discriminators.patchgan import MultiscaleDiscriminator, PixelDiscriminator
 from cyclegan.networks.discriminators.unet_discriminator import UnetDiscriminator
 from cyclegan.networks.layers import initialize
 from cyclegan.runs import checkpoints

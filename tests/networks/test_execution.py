@@ -1,4 +1,4 @@
-"""Networks as a device runs them best give what they give anyhow."""
+"""Every execution plan gives the results of the plain network."""
 
 import copy
 
@@ -7,17 +7,26 @@ import torch
 from torch import nn
 
 from cyclegan.config import expressions, parts
-from cyclegan.losses.adversarial import judge, judge_both
+from cyclegan.losses import adversarial
 from cyclegan.networks import DISCRIMINATORS, GENERATORS
 from cyclegan.networks.execution import (
-    PLAIN,
-    Running,
-    Speed,
+    EAGER_FP32,
+    ExecutionPlan,
+    Executor,
+    configure,
     is_per_sample,
 )
-from cyclegan.networks.layers import Block, initialize
+from cyclegan.networks.layers import ResidualBlock, initialize
 
 SIDE = 64
+# Full-size networks of many layers take seconds in float64, and add nothing.
+SMALL = {
+    "unet": "unet(layers=4)",
+    "dcscn": "dcscn(layers=3, filters=8, min_filters=4)",
+    "rrdb": "rrdb(blocks=1, growth=4)",
+    "srcnn": "srcnn(spec='8x5x5_1x3x3')",
+    "vgg7": "vgg7",
+}
 
 
 def network(name, table, **options):
@@ -27,9 +36,9 @@ def network(name, table, **options):
     return made.double()
 
 
-def batches(count=2, size=2, channels=3):
+def batches(count=2, size=2, side=SIDE):
     generator = torch.Generator().manual_seed(1)
-    shape = (count, size, channels, SIDE, SIDE)
+    shape = (count, size, 3, side, side)
     return list(torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1)
 
 
@@ -37,38 +46,37 @@ def gradients(module):
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in GENERATORS if name not in ("unet", "bicubic")] + ["unet(layers=4)"]
-)
-def test_batches_side_by_side_give_the_images_and_gradients_of_each_alone(name):
-    made = network(name, GENERATORS)
-    together, apart = Running(made), Running(copy.deepcopy(made), Speed(joined=False))
-    assert together.per_sample
-    for running in (together, apart):
-        images = running.side_by_side(batches())
-        sum(((i + 1) * image.square()).sum() for i, image in enumerate(images)).backward()
-        running.images = images
-    for mine, its in zip(together.images, apart.images, strict=True):
-        torch.testing.assert_close(mine, its, rtol=1e-12, atol=1e-12)
-    expected = gradients(apart.network)
+@pytest.mark.parametrize("name", [name for name in GENERATORS if name != "bicubic"])
+def test_concatenated_batches_give_the_images_and_gradients_of_each_batch(name):
+    made = network(SMALL.get(name, name), GENERATORS)
+    joint = Executor(made)
+    separate = Executor(copy.deepcopy(made), ExecutionPlan(batch_passes=False))
+    assert joint.per_sample
+    images = {}
+    for executor in (joint, separate):
+        images[executor] = executor.forward_many(batches(side=32))
+        sum(((i + 1) * image.square()).sum() for i, image in enumerate(images[executor])).backward()
+    for ours, theirs in zip(images[joint], images[separate], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    expected = gradients(separate.network)
     assert expected
-    for key, gradient in gradients(together.network).items():
+    for key, gradient in gradients(joint.network).items():
         torch.testing.assert_close(gradient, expected[key], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["patch", "pixel", "multiscale(scales=2, layers=2)"])
-def test_a_judge_of_single_images_sees_fakes_and_real_ones_in_one_pass(name):
+def test_a_discriminator_of_single_images_judges_fake_and_real_images_in_one_pass(name):
     made = network(name, DISCRIMINATORS)
     calls = []
     made.register_forward_hook(lambda *_: calls.append(1))
     fake, real = batches()
-    fakes, reals = judge_both(Running(made), fake, real)
+    fakes, reals = adversarial.fake_and_real_logits(Executor(made), fake, real)
     assert len(calls) == 1
-    for mine, its in (
-        (fakes, judge(made, fake, real=False)),
-        (reals, judge(made, real, real=True)),
+    for ours, theirs in (
+        (fakes, adversarial.discriminator_logits(made, fake, real=False)),
+        (reals, adversarial.discriminator_logits(made, real, real=True)),
     ):
-        for a, b in zip(mine, its, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
@@ -83,29 +91,27 @@ def test_a_judge_of_single_images_sees_fakes_and_real_ones_in_one_pass(name):
         ("batch_head", DISCRIMINATORS),
     ],
 )
-def test_what_depends_on_other_images_chance_or_the_count_of_calls_is_never_put_together(
-    name, table
-):
+def test_batch_statistics_randomness_and_power_iterations_are_never_concatenated(name, table):
     assert not is_per_sample(network(name, table))
-    assert not Running(network(name, table)).per_sample
+    assert not Executor(network(name, table)).per_sample
 
 
-def test_of_a_network_of_the_users_own_nothing_is_assumed():
+def test_batches_for_a_users_own_network_are_not_concatenated():
     class Own(nn.Module):
         def forward(self, image):
             return image - image.mean()
 
-    running = Running(Own())
     first, second = batches()
-    for image, expected in zip(running.side_by_side([first, second]), (first, second), strict=True):
+    outputs = Executor(Own()).forward_many([first, second])
+    for image, expected in zip(outputs, (first, second), strict=True):
         torch.testing.assert_close(image, expected - expected.mean())
 
 
-def test_batches_of_several_sizes_pass_in_turn():
+def test_batches_of_several_sizes_pass_one_by_one():
     made = network("resnet(blocks=1)", GENERATORS)
     large, small = batches()
     small = small[..., :32, :32]
-    images = Running(made).side_by_side([large, small])
+    images = Executor(made).forward_many([large, small])
     assert [image.shape[-1] for image in images] == [SIDE, 32]
     torch.testing.assert_close(images[1], made(small))
 
@@ -116,7 +122,7 @@ def test_half_precision_stays_inside(precision):
     seen = []
     made.model[1].register_forward_hook(lambda module, args, output: seen.append(output.dtype))
     image = batches()[0].float()
-    output = Running(made, Speed(precision=precision))(image)
+    output = Executor(made, ExecutionPlan(precision=precision))(image)
     assert seen == [{"bf16": torch.bfloat16, "fp16": torch.float16}[precision]]
     assert output.dtype == torch.float32
     assert (output - made(image)).abs().max() < 0.05
@@ -128,49 +134,60 @@ def test_channels_last_changes_the_layout_and_not_the_values():
     made = network("resnet(blocks=1)", GENERATORS)
     image = batches()[0]
     expected = made(image)
-    running = Running(made, Speed(channels_last=True))
-    torch.testing.assert_close(running(image), expected, rtol=1e-10, atol=1e-10)
+    executor = configure(made, ExecutionPlan(channels_last=True))
+    torch.testing.assert_close(executor(image), expected, rtol=1e-10, atol=1e-10)
     assert made.model[4].weight.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(
     "name", ["resnet(blocks=2)", "attention(blocks=2)", "edsr", "rrdb(blocks=1)"]
 )
-def test_blocks_computed_again_give_the_same_gradients_and_keep_less(name):
-    kept = {}
-    for checkpointed in (False, True):
+def test_activation_checkpointing_gives_the_same_gradients_and_stores_less(name):
+    stored = {}
+    for recompute in (False, True):
         made = network(name, GENERATORS)
-        running = Running(made, Speed(checkpointed=checkpointed))
-        saved = []
+        executor = configure(made, ExecutionPlan(activation_checkpointing=recompute))
+        sizes = []
         with torch.autograd.graph.saved_tensors_hooks(
-            lambda tensor: saved.append(tensor.numel()) or tensor, lambda tensor: tensor
+            lambda tensor, sizes=sizes: sizes.append(tensor.numel()) or tensor,
+            lambda tensor: tensor,
         ):
-            output = running(batches()[0])
+            output = executor(batches(side=32)[0])
         output.square().sum().backward()
-        kept[checkpointed] = sum(saved), gradients(made)
-    assert kept[True][0] < kept[False][0]
-    for key, gradient in kept[True][1].items():
-        torch.testing.assert_close(gradient, kept[False][1][key], rtol=1e-12, atol=1e-12)
+        stored[recompute] = sum(sizes), gradients(made)
+    assert stored[True][0] < stored[False][0]
+    for key, gradient in stored[True][1].items():
+        torch.testing.assert_close(gradient, stored[False][1][key], rtol=1e-12, atol=1e-12)
 
 
-def test_an_averaged_copy_of_a_network_computes_nothing_again():
+def test_a_constructor_leaves_the_network_as_it_is_and_configure_sets_and_resets_it():
     made = network("resnet(blocks=1)", GENERATORS)
-    Running(made, Speed(checkpointed=True))
-    Running(made, PLAIN)
-    assert not any(m.recompute for m in made.modules() if isinstance(m, Block))
+    plan = ExecutionPlan(activation_checkpointing=True, channels_last=True)
+
+    def recomputes():
+        return [m.recompute for m in made.modules() if isinstance(m, ResidualBlock)]
+
+    strides = [parameter.stride() for parameter in made.parameters()]
+    Executor(made, plan)
+    assert recomputes() == [False]
+    assert [parameter.stride() for parameter in made.parameters()] == strides
+    configure(made, plan)
+    assert recomputes() == [True]
+    configure(made, EAGER_FP32)
+    assert recomputes() == [False]
 
 
 def test_a_network_is_compiled_once_and_only_when_it_is_called(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda call, **_: compiled.append(call) or call)
-    running = Running(network("resnet(blocks=1)", GENERATORS), Speed(compile="default"))
+    executor = Executor(network("resnet(blocks=1)", GENERATORS), ExecutionPlan(compile="default"))
     assert not compiled
     for _ in range(2):
-        running(batches()[0])
+        executor(batches()[0])
     assert len(compiled) == 1
 
 
-def test_a_network_that_cannot_be_compiled_runs_as_it_is(monkeypatch):
+def test_a_network_that_cannot_be_compiled_runs_in_eager_mode(monkeypatch):
     def broken(function, **_):
         def fail(*args, **kwargs):
             raise RuntimeError("no compiler")
@@ -179,9 +196,9 @@ def test_a_network_that_cannot_be_compiled_runs_as_it_is(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", broken)
     made = network("resnet(blocks=1)", GENERATORS)
-    running = Running(made, Speed(compile="default"))
+    executor = Executor(made, ExecutionPlan(compile="default"))
     image = batches()[0]
     with pytest.raises(RuntimeError, match="no compiler"):
-        running(image)
-    running.uncompile()
-    torch.testing.assert_close(running(image), made(image))
+        executor(image)
+    executor.uncompile()
+    torch.testing.assert_close(executor(image), made(image))

@@ -10,7 +10,7 @@ from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
 from cyclegan.networks import GENERATORS
 from cyclegan.networks.discriminators.patchgan import PatchDiscriminator
-from cyclegan.networks.from_weights import generator_expression
+from cyclegan.networks.from_weights import detect_architecture
 from cyclegan.networks.generators.attention import AttentionResnet
 from cyclegan.networks.generators.resnet import ResnetGenerator
 from cyclegan.networks.generators.unet import UnetGenerator
@@ -34,7 +34,7 @@ def test_keys_and_shapes_alone_tell_the_architecture(values: tuple, tmp_path: Pa
     with torch.device("meta"):
         weights = ResnetGenerator(**options).state_dict()
     term = expressions.parse_one(
-        generator_expression(weights, source=tmp_path / "x.pth"), option="generator"
+        detect_architecture(weights, source=tmp_path / "x.pth"), option="generator"
     )
     assert (term.name, term.options) == ("resnet", options)
 
@@ -42,7 +42,7 @@ def test_keys_and_shapes_alone_tell_the_architecture(values: tuple, tmp_path: Pa
 def test_without_halvings_everything_but_the_unused_upsampling_is_told(tmp_path) -> None:
     options = {"channels": 2, "blocks": 2, "downs": 0, "norm": "batch", "dropout": True}
     weights = ResnetGenerator(**options, upsample="resize").state_dict()
-    term = expressions.parse_one(generator_expression(weights, source=tmp_path), option="generator")
+    term = expressions.parse_one(detect_architecture(weights, source=tmp_path), option="generator")
     rebuilt = parts.build(term, GENERATORS)
     checkpoints.fit_weights(rebuilt, weights, source=tmp_path)
     assert options.items() <= term.options.items()
@@ -60,7 +60,7 @@ def test_without_halvings_everything_but_the_unused_upsampling_is_told(tmp_path)
 def test_an_attention_resnet_is_told_with_its_heads(options: dict, tmp_path: Path) -> None:
     with torch.device("meta"):
         weights = AttentionResnet(4, **options).state_dict()
-    term = expressions.parse_one(generator_expression(weights, source=tmp_path), option="generator")
+    term = expressions.parse_one(detect_architecture(weights, source=tmp_path), option="generator")
     assert term.name == "attention"
     assert {"channels": 4, **options}.items() <= term.options.items()
 
@@ -72,7 +72,7 @@ def test_a_unet_is_told(layers: int, upsample: str, norm: str, tmp_path: Path) -
     with torch.device("meta"):
         network = UnetGenerator(2, layers=layers, norm=norm, upsample=upsample)
         term = expressions.parse_one(
-            generator_expression(network.state_dict(), source=tmp_path), option="generator"
+            detect_architecture(network.state_dict(), source=tmp_path), option="generator"
         )
         rebuilt = parts.build(term, GENERATORS)
     # One halving has no norm, so that batch and none are the same network.
@@ -85,7 +85,7 @@ def test_a_unet_is_told(layers: int, upsample: str, norm: str, tmp_path: Path) -
 def test_an_old_unet_with_statistics_of_instance_norm_is_told(tmp_path: Path) -> None:
     weights = UnetGenerator(2, layers=3).state_dict()
     weights["model.model.1.model.2.running_mean"] = torch.zeros(4)
-    assert "norm=instance" in generator_expression(weights, source=tmp_path)
+    assert "norm=instance" in detect_architecture(weights, source=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_an_old_unet_with_statistics_of_instance_norm_is_told(tmp_path: Path) ->
 )
 def test_weights_of_another_network_are_named_in_one_line(weights: dict, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"odd\.pth.*--name") as error:
-        generator_expression(weights, source=tmp_path / "odd.pth")
+        detect_architecture(weights, source=tmp_path / "odd.pth")
     assert "\n" not in str(error.value)
 
 
@@ -142,7 +142,7 @@ def assert_twins(expression: str) -> None:
         return parts.build(expressions.parse_one(text, option="generator"), GENERATORS)
 
     network = build(expression)
-    twin = build(generator_expression(network.state_dict(), source=Path("G.pth")))
+    twin = build(detect_architecture(network.state_dict(), source=Path("G.pth")))
     twin.load_state_dict(network.state_dict())
     image = torch.rand(1, 3, 16, 16)
     outputs = []

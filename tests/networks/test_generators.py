@@ -44,7 +44,7 @@ def noise(*shape: int) -> Tensor:
 
 def fitting(network: nn.Module, *, batch: int = 1) -> Tensor:
     """About the smallest image that the commands let through, higher than wide."""
-    multiple = network.multiple
+    multiple = network.size_multiple
     side = -(-getattr(network, "min_size", max(16, 4 * multiple)) // multiple) * multiple
     return noise(batch, 3, side + multiple, side)
 
@@ -128,6 +128,27 @@ def test_a_generator_refuses_an_option_that_makes_no_network(text: str) -> None:
     with pytest.raises(UserError, match=f"--generator: .*{option}") as error:
         parts.build(expressions.parse_one(text, option="generator"), GENERATORS)
     assert "not supported between" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("edsr(block=2)", "channels, blocks, fold, highpass, reduce, scale, shrink, noise"),
+        ("rrdb(body=2)", "channels, blocks, growth, fold, highpass, reduce, scale, shrink, noise"),
+        (
+            "attention(head=2)",
+            "channels, heads, attentions, blocks, downs, norm, upsample, dropout, residual, "
+            "antialias",
+        ),
+        ("srcnn(leak=1)", "spec, color, residual, scale"),
+        ("vgg7(shrink=2)", "color, residual, scale"),
+    ],
+)
+def test_an_unknown_option_is_refused_with_the_known_ones_of_the_base_class(
+    text: str, known: str
+) -> None:
+    with pytest.raises(UserError, match=f"has no option .*; it knows {known}$"):
+        make(text)
 
 
 @pytest.mark.parametrize("text", ENCODERS)
@@ -264,7 +285,7 @@ def test_the_unet_has_the_classic_tensors(layers: int, millions: float) -> None:
 @pytest.mark.parametrize("layers", [1, 2, 3, 5])
 def test_a_unet_trains_on_its_smallest_image(layers: int, norm: str) -> None:
     network = make(f"unet(layers={layers}, norm={norm})")
-    assert network.min_size == network.multiple == 2**layers
+    assert network.min_size == network.size_multiple == 2**layers
     images = noise(2, 3, network.min_size, network.min_size)
     assert network(images).isfinite().all()
 

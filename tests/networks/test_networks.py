@@ -12,11 +12,11 @@ from cyclegan.networks import DISCRIMINATORS, GENERATORS
 from cyclegan.networks.discriminators.patchgan import PatchDiscriminator
 from cyclegan.networks.generators.resnet import ResnetGenerator
 from cyclegan.networks.layers import (
-    DETAIL_GAIN,
+    HIGH_PASS_GAIN,
     INITS,
     NORMS,
     conv_bias,
-    detail,
+    high_pass,
     initialize,
 )
 
@@ -123,8 +123,8 @@ def test_three_layers_need_24_pixels() -> None:
 @pytest.mark.parametrize("upsample", ["deconv", "resize", "pixelshuffle"])
 def test_a_resnet_takes_any_multiple(downs: int, upsample: str, antialias: bool) -> None:
     network = ResnetGenerator(2, blocks=1, downs=downs, upsample=upsample, antialias=antialias)
-    assert network.multiple == 2**downs
-    images = noise(1, 3, 5 * network.multiple, 4 * network.multiple)
+    assert network.size_multiple == 2**downs
+    images = noise(1, 3, 5 * network.size_multiple, 4 * network.size_multiple)
     assert network(images).shape == images.shape
 
 
@@ -237,8 +237,10 @@ def test_a_plain_generator_does_not_start_as_the_identity() -> None:
 def test_detail_by_hand() -> None:
     image = torch.tensor([[[[1.0, 2.0, 6.0]]]])
     # Means over three pixels, two at the ends: 1.5, 3, 4.
-    assert torch.allclose(detail(image, 3) / DETAIL_GAIN, torch.tensor([[[[-0.5, -1.0, 2.0]]]]))
-    assert detail(image, 0) is image
+    assert torch.allclose(
+        high_pass(image, 3) / HIGH_PASS_GAIN, torch.tensor([[[[-0.5, -1.0, 2.0]]]])
+    )
+    assert high_pass(image, 0) is image
 
 
 @pytest.mark.parametrize("part", ["edsr", "patch"])

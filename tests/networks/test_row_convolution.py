@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from cyclegan.networks.cpu import row_convolution
-from cyclegan.networks.cpu.row_convolution import NarrowConv, conv_by_rows
+from cyclegan.networks.cpu.row_convolution import RowConv2d, conv_by_rows
 
 
 @pytest.mark.parametrize("kernel", [(7, 7), (3, 5), (1, 4), (4, 1)])
@@ -33,7 +33,7 @@ def test_only_float32_on_the_cpu_goes_row_by_row_and_a_switch_turns_it_off(monke
     monkeypatch.setattr(
         row_convolution, "conv_by_rows", lambda *args: taken.append(1) or conv_by_rows(*args)
     )
-    layer = NarrowConv(4, 3, 7)
+    layer = RowConv2d(4, 3, 7)
     image = torch.randn(1, 4, 12, 12)
     expected = F.conv2d(image, layer.weight, layer.bias)
     torch.testing.assert_close(layer(image), expected)
@@ -49,4 +49,4 @@ def test_only_float32_on_the_cpu_goes_row_by_row_and_a_switch_turns_it_off(monke
 
 
 def test_weights_are_those_of_a_plain_convolution():
-    assert NarrowConv(4, 3, 7).state_dict().keys() == torch.nn.Conv2d(4, 3, 7).state_dict().keys()
+    assert RowConv2d(4, 3, 7).state_dict().keys() == torch.nn.Conv2d(4, 3, 7).state_dict().keys()

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cyclegan.networks.cpu import winograd
-from cyclegan.networks.cpu.winograd import Conv3x3, conv3x3, pays
+from cyclegan.networks.cpu.winograd import WinogradConv2d, conv3x3, is_faster
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 # Batch, channels in and out, height and width of the output.
@@ -44,9 +44,9 @@ def test_output_and_gradients_are_the_direct_convolutions(size, memory_format):
         assert relative(a, b) < 1e-12
 
 
-@pytest.mark.parametrize("block", [1, 36 * 3 * 8 * 2])
-def test_blocks_of_some_rows_add_up_to_the_whole(monkeypatch, block):
-    monkeypatch.setattr(winograd, "BLOCK", block)
+@pytest.mark.parametrize("chunk", [1, 36 * 3 * 8 * 2])
+def test_chunks_of_some_rows_add_up_to_the_whole(monkeypatch, chunk):
+    monkeypatch.setattr(winograd, "CHUNK", chunk)
     padded, weight, _, grad = draw((2, 8, 8, 17, 12))
     found = torch.autograd.grad(conv3x3(padded, weight), (padded, weight), grad)
     direct = functional.conv2d(padded, weight)
@@ -108,8 +108,8 @@ def test_second_derivatives_are_the_direct_convolutions_with_a_constant_gradient
 
 def test_the_layers_state_dict_is_a_plain_convolutions():
     plain = nn.Conv2d(4, 4, 3)
-    assert Conv3x3(4, 4).state_dict().keys() == plain.state_dict().keys()
-    Conv3x3(4, 4).load_state_dict(plain.state_dict())
+    assert WinogradConv2d(4, 4).state_dict().keys() == plain.state_dict().keys()
+    WinogradConv2d(4, 4).load_state_dict(plain.state_dict())
 
 
 def large(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -118,28 +118,28 @@ def large(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
 
 
 def test_large_float32_inputs_on_the_cpu_go_the_fast_way():
-    assert pays(*large())
+    assert is_faster(*large())
 
 
 def test_float64_small_inputs_and_autocast_go_the_direct_way():
-    assert not pays(*large(torch.float64))
+    assert not is_faster(*large(torch.float64))
     padded, weight, _, _ = draw((1, 4, 4, 8, 8), torch.float32)
-    assert not pays(padded, weight)
+    assert not is_faster(padded, weight)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not pays(*large())
+        assert not is_faster(*large())
 
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_the_layer_goes_the_fast_way_unless_it_is_switched_off(monkeypatch, asked):
     monkeypatch.setattr(winograd, "conv3x3", lambda *_: "the fast way")
-    layer = Conv3x3(256, 256)
+    layer = WinogradConv2d(256, 256)
     layer.winograd = asked
     output = layer(torch.zeros(1, 256, 66, 66))
     assert isinstance(output, str) == asked
 
 
 def test_switched_off_the_layer_is_the_plain_convolution():
-    layer = Conv3x3(256, 256)
+    layer = WinogradConv2d(256, 256)
     layer.winograd = False
     image = torch.randn(1, 256, 34, 34, generator=torch.Generator().manual_seed(0))
     expected = functional.conv2d(image, layer.weight, layer.bias)

@@ -222,11 +222,10 @@ def test_a_sender_without_a_login_says_what_is_wanted(closed: Server) -> None:
 
 
 def test_a_run_arrives_at_a_server_that_asks_for_the_login(
-    closed: Server, login: Login, tmp_path: Path
+    closed: Server, login: Login, tmp_path: Path, said: list[str]
 ) -> None:
-    said: list[str] = []
     monitor = VisdomMonitor(
-        env="run", env_dir=tmp_path / "visdom", say=said.append, port=closed.port
+        env="run", env_dir=tmp_path / "visdom", port=closed.port
     )
     monitor.scalars(1, LOSSES)
     assert url_in(said) == closed.url
@@ -257,10 +256,9 @@ def test_a_server_of_visdom_own_start_takes_our_login(login: Login, tmp_path: Pa
 
 
 def test_our_own_server_listens_where_it_is_told_and_keeps_no_secret(
-    login: Login, tmp_path: Path
+    login: Login, tmp_path: Path, said: list[str]
 ) -> None:
-    said: list[str] = []
-    monitor = VisdomMonitor(env="run", env_dir=tmp_path, say=said.append, port=0, host="127.0.0.2")
+    monitor = VisdomMonitor(env="run", env_dir=tmp_path, port=0, host="127.0.0.2")
     try:
         monitor.show(1, Preview(Image.new("RGB", (8, 8))))
         assert url_in(said).startswith("http://127.0.0.2:")
@@ -321,10 +319,9 @@ def test_a_page_of_another_site_can_neither_post_nor_listen(local: Server, origi
 
 
 def test_a_browser_sees_the_run_after_the_login(
-    closed: Server, login: Login, tmp_path: Path, browser: Any
+    closed: Server, login: Login, tmp_path: Path, browser: Any, said: list[str]
 ) -> None:
-    said: list[str] = []
-    monitor = VisdomMonitor(env="seen", env_dir=tmp_path, say=said.append, port=closed.port)
+    monitor = VisdomMonitor(env="seen", env_dir=tmp_path, port=closed.port)
     monitor.show(1, Preview(picture()))
     monitor.scalars(1, LOSSES)
     url_in(said)

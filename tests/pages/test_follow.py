@@ -1,4 +1,4 @@
-"""python -m cyclegan monitor: the live page of runs from their files alone."""
+"""python -m cyclegan monitor: the live pages of runs from their files alone."""
 
 import json
 import os
@@ -21,9 +21,8 @@ from cyclegan.__main__ import main
 from cyclegan.config.errors import UserError
 from cyclegan.data.files.images import save_image
 from cyclegan.pages.follow import followed_run
-from cyclegan.pages.follow.follow import _show as show
-from cyclegan.pages.follow.follow import environments
-from cyclegan.pages.follow.followed_run import Watched
+from cyclegan.pages.follow.follow_runs import _follow, environments
+from cyclegan.pages.follow.followed_run import FollowedRun
 from cyclegan.pages.visdom.server.process import start_server
 from cyclegan.runs.artifacts import HardImage, HardImages, Histogram
 from cyclegan.runs.hard_example_files import write_hard_images
@@ -59,22 +58,22 @@ def checkpoints(tmp_path: Path) -> Path:
     return tmp_path / "checkpoints"
 
 
-# What is asked for
+# Arguments
 
 
 @pytest.mark.parametrize("run", ["thirst", "/no/such/folder", "first/previews"])
-def test_an_unknown_run_names_those_there_are(checkpoints, run):
-    with pytest.raises(UserError, match="is no run.*first, second"):
+def test_the_message_for_an_unknown_run_names_the_known_ones(checkpoints, run):
+    with pytest.raises(UserError, match="is neither a run.*first, second"):
         main(["monitor", "--checkpoints_dir", str(checkpoints), run])
 
 
-def test_without_any_run_there_is_nothing_to_show(tmp_path):
+def test_a_folder_without_runs_is_refused(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(UserError, match="there is no run in"):
             main(["monitor", "--checkpoints_dir", str(folder)])
 
 
-def test_no_page_is_opened_to_everybody_without_a_login(checkpoints):
+def test_a_public_page_needs_a_login(checkpoints):
     with pytest.raises(UserError, match=r"0\.0\.0\.0"):
         main(["monitor", "--checkpoints_dir", str(checkpoints), "--host", "0.0.0.0"])
 
@@ -84,99 +83,100 @@ def test_every_run_has_a_name_of_its_own_on_the_page():
     assert environments(folders) == ["run", "run-2", "compare-2", "r_1", "run-2-2"]
 
 
-# What the page of a run is told, without a server
+# What a page is sent, without a server
 
 
-class Page:
-    """Takes the place of VisdomMonitor, and writes down what it is told."""
+class FakePage:
+    """Replaces VisdomMonitor, and records what it receives."""
 
-    made: list["Page"] = []
+    made: list["FakePage"] = []
 
     def __init__(self, **options: Any) -> None:
         self.options = options
-        self.told: list[tuple[str, int]] = []
-        Page.made.append(self)
+        self.received: list[tuple[str, int]] = []
+        FakePage.made.append(self)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        self.told.append(("scalars", step))
+        self.received.append(("scalars", step))
 
-    def show(self, step: int, exhibit: object) -> None:
-        self.told.append((type(exhibit).__name__, step))
+    def show(self, step: int, artifact: object) -> None:
+        self.received.append((type(artifact).__name__, step))
 
 
 @pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[Watched, Page]]:
-    monkeypatch.setattr(followed_run, "VisdomMonitor", Page)
-    monkeypatch.setattr(followed_run, "JUDGE_EVERY", 0.0)
+def follow(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[Path], tuple[FollowedRun, FakePage]]:
+    monkeypatch.setattr(followed_run, "VisdomMonitor", FakePage)
+    monkeypatch.setattr(followed_run, "HEALTH_INTERVAL", 0.0)
     server: Any = SimpleNamespace(url="http://127.0.0.1:9", port=9)
 
-    def make(folder: Path) -> tuple[Watched, Page]:
-        run = Watched(folder, "run", server=server, env_dir=tmp_path, say=pytest.fail)
-        return run, Page.made[-1]
+    def make(folder: Path) -> tuple[FollowedRun, FakePage]:
+        return FollowedRun(folder, "run", server=server, env_dir=tmp_path), FakePage.made[-1]
 
     return make
 
 
-def test_the_page_begins_with_the_history_and_what_the_files_tell(watch, checkpoints):
+def test_the_page_begins_with_the_history_health_and_hard_images(follow, checkpoints):
     folder = checkpoints / "first"
     images = (HardImage("a.png", 9.0, Image.new("RGB", (20, 20))),)
     write_hard_images(folder, 100, HardImages({"A": Histogram((1, 2), 0.0, 9.0)}, {"A": images}))
-    run, page = watch(folder)
+    run, page = follow(folder)
     assert [step for step, _ in page.options["history"]] == list(range(10, 210, 10))
     assert page.options["run_dir"] == folder
     assert page.options["control"] is None
-    run.look()
-    # Exhibits of earlier steps than the newest point would make the page forget that.
-    assert page.told == [("Health", 200), ("HardImages", 200)]
-    page.told.clear()
-    run.look()
-    assert page.told == []
+    run.update()
+    # With an earlier step than that of the newest point, the page would forget that point.
+    assert page.received == [("Health", 200), ("HardImages", 200)]
+    page.received.clear()
+    run.update()
+    assert page.received == []
 
 
-def test_a_run_that_goes_on_is_followed_in_the_order_of_its_steps(watch, checkpoints):
+def test_a_run_in_training_is_followed_in_the_order_of_its_steps(follow, checkpoints):
     folder = checkpoints / "first"
-    run, page = watch(folder)
-    run.look()
-    page.told.clear()
+    run, page = follow(folder)
+    run.update()
+    page.received.clear()
     for step in (210, 220, 230):
         append_point(folder, step, values(1.0))
         add_preview(folder, step) if step != 210 else None
-    run.look()
-    assert page.told[:5] == [
+    run.update()
+    assert page.received[:5] == [
         *(("scalars", 210), ("scalars", 220), ("Preview", 220)),
         *(("scalars", 230), ("Preview", 230)),
     ]
-    run.look()
-    assert page.told[5:] == [("Health", 230)]
+    run.update()
+    assert page.received[5:] == [("Health", 230)]
 
 
-def test_a_run_that_went_back_is_told_from_there_on(watch, checkpoints):
+def test_points_after_a_rollback_are_sent_again(follow, checkpoints):
     folder = checkpoints / "first"
-    run, page = watch(folder)
-    run.look()
-    page.told.clear()
+    run, page = follow(folder)
+    run.update()
+    page.received.clear()
     write_metrics(folder, [(step, values(1.0)) for step in range(10, 160, 10)])
-    run.look()
-    assert page.told == []
+    run.update()
+    assert page.received == []
     append_point(folder, 160, values(3.0))
     add_preview(folder, 160)
-    run.look()
-    assert page.told[:2] == [("scalars", 160), ("Preview", 160)]
+    run.update()
+    assert page.received[:2] == [("scalars", 160), ("Preview", 160)]
     assert run.curves.copy()["cycle_A"].steps[-2:] == [150, 160]
 
 
-def test_a_preview_that_is_half_copied_is_passed_over(watch, checkpoints):
+def test_a_half_copied_preview_is_skipped(follow, checkpoints):
     folder = checkpoints / "first"
-    run, page = watch(folder)
+    run, page = follow(folder)
     preview_path(folder, 230).write_bytes(b"\x89PNG half")
-    run.look()
-    assert not [told for told in page.told if told[0] == "Preview"]
+    run.update()
+    assert not [each for each in page.received if each[0] == "Preview"]
 
 
-def test_a_run_that_is_trained_now_can_be_controlled_until_it_ends(watch, checkpoints):
+def test_a_run_in_training_can_be_controlled_until_it_ends(follow, checkpoints):
     folder = checkpoints / "first"
     with FileLock(folder / ".lock"):
-        run, page = watch(folder)
+        run, page = follow(folder)
         page.options["control"]("pause")
         assert (folder / "pause").exists()
         page.options["control"]("go_on")
@@ -186,16 +186,14 @@ def test_a_run_that_is_trained_now_can_be_controlled_until_it_ends(watch, checkp
     assert not (folder / "stop").exists()
 
 
-def test_a_run_without_anything_says_so(checkpoints, tmp_path, monkeypatch):
-    monkeypatch.setattr(followed_run, "VisdomMonitor", Page)
+def test_an_empty_run_is_reported(checkpoints, tmp_path, monkeypatch, said):
+    monkeypatch.setattr(followed_run, "VisdomMonitor", FakePage)
     folders = [checkpoints / "first", checkpoints / "empty"]
     folders[1].mkdir()
     server: Any = SimpleNamespace(url="http://127.0.0.1:9", port=9, shown="", alive=False)
-    said: list[str] = []
-    show(folders, server, env_dir=tmp_path, say=said.append)
-    told = [line for line in said if "nothing to show yet" in line]
-    assert len(told) == 1
-    assert told[0].startswith("empty: ")
+    _follow(folders, server, env_dir=tmp_path)
+    (line,) = (line for line in said if "nothing to show yet" in line)
+    assert line.startswith("empty: ")
 
 
 # A real server
@@ -207,7 +205,7 @@ def traces(url: str, env: str, window: str) -> dict[str, list[int]]:
 
 
 class Command:
-    """The command as a process of its own, which is stopped by Ctrl-C after the test."""
+    """The command in its own process."""
 
     def __init__(self, *words: str | Path, tmp: Path) -> None:
         self.tmp = tmp
@@ -252,8 +250,8 @@ def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
 
 
 @pytest.mark.slow
-def test_two_runs_have_a_page_each_and_one_together_until_ctrl_c(command, checkpoints):
-    # A taken port, as by a training that has a page of its own.
+def test_two_runs_have_a_page_each_and_a_common_one_until_ctrl_c(command, checkpoints):
+    # A training may have taken the port for its own page.
     other = start_server(port=0, env_dir=checkpoints.parent / "other")
     try:
         running = command("--checkpoints_dir", checkpoints, "--port", other.port)
@@ -270,22 +268,21 @@ def test_two_runs_have_a_page_each_and_one_together_until_ctrl_c(command, checkp
         assert together == {"first": list(range(10, 210, 10)), "second": list(range(10, 410, 10))}
         assert "lr" in windows(url, "compare")
 
-        # The run goes on.
         append_point(checkpoints / "first", 210, values(1.0))
         wait_for(lambda: traces(url, "first", "cycle").get("cycle_A", [0])[-1] == 210)
         wait_for(lambda: traces(url, "compare", "cycle_A")["first"][-1] == 210)
-        assert windows(other.url, "first") == {}, "the other page is left alone"
+        assert windows(other.url, "first") == {}, "the other server gets nothing"
     finally:
         other.stop()
     assert running.interrupt() == 130
     assert not [line for line in running.said if "rror" in line]
     with pytest.raises(OSError, match="refused"):
         urlopen(url, timeout=5)
-    assert list(running.tmp.iterdir()) == [], "its own files are gone with it"
+    assert list(running.tmp.iterdir()) == [], "it deletes its own files"
 
 
 @pytest.mark.slow
-def test_a_copied_run_is_shown_by_its_folder_and_left_as_it_is(command, checkpoints, tmp_path):
+def test_a_copied_run_is_shown_by_its_folder_and_not_changed(command, checkpoints, tmp_path):
     copy = tmp_path / "from somebody"
     shutil.copytree(checkpoints / "second", copy)
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
@@ -305,7 +302,7 @@ def test_a_copied_run_is_shown_by_its_folder_and_left_as_it_is(command, checkpoi
 
 
 @pytest.mark.slow
-def test_where_its_server_ends_the_command_does_too(command, checkpoints):
+def test_the_command_ends_with_its_server(command, checkpoints):
     running = command("--checkpoints_dir", checkpoints, "first")
     running.url()
     listed = subprocess.run(
@@ -318,9 +315,7 @@ def test_where_its_server_ends_the_command_does_too(command, checkpoints):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_trained_elsewhere_on_this_machine_obeys_the_page(
-    command, checkpoints, browser
-):
+def test_a_run_trained_by_another_process_obeys_the_page(command, checkpoints, browser):
     folder = checkpoints / "second"
     with FileLock(folder / ".lock"):
         url = command("--checkpoints_dir", checkpoints, "first", "second").url()
@@ -329,7 +324,7 @@ def test_a_run_that_is_trained_elsewhere_on_this_machine_obeys_the_page(
         page.goto(f"{url}/env/second")
         page.get_by_text("pause", exact=True).first.click(timeout=60_000)
         wait_for((folder / "pause").exists)
-        # Sooner than a person would, it counts as the second click of a double one.
+        # An earlier click would count as a double click.
         page.wait_for_timeout(1500)
         page.get_by_text("go on", exact=True).first.click(timeout=60_000)
         wait_for(lambda: not (folder / "pause").exists())

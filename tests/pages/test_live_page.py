@@ -1,4 +1,4 @@
-"""The live page in a real browser, of made-up runs and of a real training."""
+"""The live page in a browser, of made-up runs and of a training."""
 
 import contextlib
 import json
@@ -68,31 +68,30 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 class Run:
-    """A made-up run with its page, and what the page's buttons asked of it."""
+    """A made-up run with its page, the requests of its buttons, and what was logged."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, said: list[str]) -> None:
         self.run_dir = run_dir
-        self.asked: list[str] = []
-        self.said: list[str] = []
+        self.requests: list[str] = []
+        self.said = said
         (run_dir / "previews").mkdir()
         self.monitor = VisdomMonitor(
             env="seen",
             env_dir=run_dir / "visdom",
-            say=self.said.append,
             port=free_port(),
             run_dir=run_dir,
             control=self.control,
         )
 
     def control(self, name: str) -> None:
-        self.asked.append(name)
+        self.requests.append(name)
         if name == "go_on":
             (self.run_dir / "pause").unlink()
         else:
             (self.run_dir / name).touch()
 
     def preview(self, step: int) -> None:
-        # Each is brighter than the one before, and as large.
+        # Each is brighter than the one before, and of the same size.
         image = Image.new("RGB", (652, 300), (40 + step // 10, 40, 40))
         image.save(self.run_dir / "previews" / f"step_{step:08d}.png")
         self.monitor.show(step, Preview(image))
@@ -103,9 +102,9 @@ class Run:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def run(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     monkeypatch.setattr(live, "INTERVAL", 0.1)
-    made = Run(tmp_path)
+    made = Run(tmp_path, said)
     yield made
     made.monitor.close()
 
@@ -116,7 +115,7 @@ def seen(run: Run, page: Any) -> Run:
     for step in range(100, 600, 100):
         run.monitor.scalars(step, LOSSES | {"pairs_A": 0.6, "lr": 2e-4})
         run.preview(step)
-        until(lambda step=step: run.monitor._frames.copy()[-1].data)
+        until(lambda step=step: run.monitor._slider.copy()[-1].data)
     page.goto(run.address())
     page.wait_for_function(f"{CURVES}.includes('lr')")
     page.wait_for_selector(".widget >> text=step 500")
@@ -124,7 +123,7 @@ def seen(run: Run, page: Any) -> Run:
 
 
 def colour(page: Any) -> int:
-    """How much red the picture has that is shown."""
+    """The red of the picture that is shown."""
     return page.evaluate(
         """() => { const image = document.querySelector('img.content-image');
         const canvas = document.createElement('canvas');
@@ -169,7 +168,7 @@ def test_an_alarm_is_seen_and_nothing_in_it_runs(seen: Run, page: Any) -> None:
     seen.monitor.show(500, Health(("cycle error falls",), (alarm,)))
     box = page.wait_for_selector(".alarm")
     assert box.is_visible()
-    assert "D wins, D_B" in box.inner_text()
+    assert "D wins D_B" in box.inner_text()
     assert hostile in box.inner_text()
     red, green, _ = map(
         int, re.findall(r"\d+", box.evaluate("b => getComputedStyle(b).backgroundColor"))
@@ -178,7 +177,7 @@ def test_an_alarm_is_seen_and_nothing_in_it_runs(seen: Run, page: Any) -> None:
     box = page.locator(".alarm").bounding_box()
     assert box["y"] + box["height"] < 1000, "without scrolling"
     seen.monitor.show(500, Health(("cycle error falls",), ()))
-    page.wait_for_selector(".no-alarms")
+    page.wait_for_selector(".healthy")
     assert page.title() == "seen"
 
 
@@ -188,14 +187,14 @@ def test_the_buttons_arrive_and_tell_the_state(seen: Run, page: Any) -> None:
     time.sleep(0.3)
     page.get_by_role("button", name="pause").click()
     page.wait_for_selector("text=the run is paused")
-    assert seen.asked == ["pause"]
+    assert seen.requests == ["pause"]
     time.sleep(1.1)
     page.get_by_role("button", name="go on").click()
     page.wait_for_selector("text=running")
     for name in ("save now", "preview now", "stop"):
         page.get_by_role("button", name=name).click()
-    until(lambda: len(seen.asked) == 5)
-    assert seen.asked == ["pause", "go_on", "save", "preview", "stop"]
+    until(lambda: len(seen.requests) == 5)
+    assert seen.requests == ["pause", "go_on", "save", "preview", "stop"]
     page.wait_for_selector("text=stops after this epoch")
 
 
@@ -255,7 +254,7 @@ def test_a_page_finds_a_server_that_was_killed_and_is_there_again(seen: Run, pag
     def heard() -> bool:
         fresh.get_by_role("button", name="save now").click()
         time.sleep(0.3)
-        return "save" in seen.asked
+        return "save" in seen.requests
 
     until(heard)
 

@@ -1,4 +1,4 @@
-"""python -m cyclegan runs: a line for each run, whatever state its folder is in."""
+"""python -m cyclegan runs: a row for each run, whatever state its folder is in."""
 
 import json
 import os
@@ -9,11 +9,11 @@ from filelock import FileLock
 
 from cyclegan.__main__ import main
 from cyclegan.config.errors import UserError
-from cyclegan.pages.report.report_page import write_report
+from cyclegan.pages.report.index_page import write_report
 from cyclegan.runs.metrics_log import read_metrics
-from cyclegan.runs.record import Record, write_record
+from cyclegan.runs.record import RunRecord, write_record
 
-RECORD = Record(command=("python", "train.py"), started="2026-03-01T14:00:00+00:00")
+RECORD = RunRecord(command=("python", "train.py"), started="2026-03-01T14:00:00+00:00")
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def runs(tmp_path: Path) -> Path:
     for age, name in enumerate(names):
         folder = tmp_path / "checkpoints" / name
         folder.mkdir(parents=True)
-        record = Record(**{**vars(RECORD), "total_steps": 400, "step": 0})
+        record = RunRecord(**{**vars(RECORD), "total_steps": 400, "step": 0})
         if name in ("done", "cut", "broken"):
             state = {"done": "finished", "cut": "stopped", "broken": "failed"}[name]
             record = record.at_end(state, step=400 if name == "done" else 150, why="for a reason")
@@ -56,7 +56,7 @@ def lines_of(runs: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     return {line.split()[0]: " ".join(line.split()) for line in lines}
 
 
-def test_every_run_has_a_line_the_newest_first(runs, capsys):
+def test_every_run_has_a_row_the_newest_first(runs, capsys):
     lines = lines_of(runs, capsys)
     assert list(lines) == ["going", "waiting", "done", "cut", "broken", "killed", "old", "odd"]
     best = "SWD 31.25 (step 100), PSNR 26.00 dB (step 100)"
@@ -69,25 +69,27 @@ def test_every_run_has_a_line_the_newest_first(runs, capsys):
     assert lines["odd"] == "odd 0 stopped"
 
 
-def test_the_best_may_be_what_was_measured_at_the_end(runs, capsys):
+def test_the_best_value_may_come_from_the_final_evaluation(runs, capsys):
     best = "SWD 28.5 (step 400), PSNR 27.25 dB (step 400)"
     assert lines_of(runs, capsys)["done"] == f"done data/done 400/400 finished {best}"
 
 
-def test_health_is_told_by_its_gravest_alarm_or_as_healthy(runs, capsys, monkeypatch):
+def test_health_is_shown_as_the_most_serious_alarm_or_as_healthy(runs, capsys, monkeypatch):
     from cyclegan.monitor import Alarm, Health
-    from cyclegan.pages.run_list import table
+    from cyclegan.pages.run_list import run_table
 
     alarm = Alarm("collapse", "G_AB", "saw", "means", "remedy")
-    told = iter([None, Health((), ()), Health((), (alarm,)), Health((), (alarm, alarm, alarm))])
-    monkeypatch.setattr(table, "judge", lambda points, total_steps: next(told, None))
+    found = iter([None, Health((), ()), Health((), (alarm,)), Health((), (alarm, alarm, alarm))])
+    monkeypatch.setattr(
+        run_table, "summarize_health", lambda points, total_steps: next(found, None)
+    )
     lines = lines_of(runs, capsys)
     assert "paused healthy SWD" in lines["waiting"]
     assert "finished collapse G_AB SWD" in lines["done"]
     assert "resumable collapse G_AB and 2 more SWD" in lines["cut"]
 
 
-def test_as_json_there_is_more_about_each(runs, capsys):
+def test_json_has_more_about_each_run(runs, capsys):
     assert main(["runs", "--checkpoints_dir", str(runs), "--json"]) == 0
     found = {run["name"]: run for run in json.loads(capsys.readouterr().out)}
     assert found["broken"] == {
@@ -107,13 +109,13 @@ def test_as_json_there_is_more_about_each(runs, capsys):
     assert found["odd"]["step"] == 0
 
 
-def test_nothing_in_any_folder_is_touched(runs):
+def test_no_folder_is_changed(runs):
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
     main(["runs", "--checkpoints_dir", str(runs)])
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*")} == before
 
 
-def test_what_a_terminal_would_obey_is_not_printed(tmp_path, capsys):
+def test_control_characters_are_not_printed(tmp_path, capsys):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "settings.yaml").write_text('dataroot: "\\e[2J [bold]data"\n')
@@ -133,7 +135,7 @@ def test_what_a_terminal_would_obey_is_not_printed(tmp_path, capsys):
         '{"step": 7, "pad": "%s"}' % ("x" * 250_000),
     ],
 )
-def test_a_line_that_is_none_of_ours_hides_nothing(runs, capsys, line):
+def test_a_foreign_line_in_the_metrics_hides_no_point(runs, capsys, line):
     path = runs / "done" / "metrics.jsonl"
     before = read_metrics(path.parent)
     path.write_text(f'{line}\n{path.read_text()}{line}\n{{"step": 900000, "D_A": 2.5}}\n')
@@ -147,7 +149,7 @@ def test_a_line_that_is_none_of_ours_hides_nothing(runs, capsys, line):
     assert (path.parent / "index.html").exists()
 
 
-def test_numbers_beyond_all_measure_make_no_page_impossible(runs):
+def test_huge_numbers_do_not_prevent_the_page(runs):
     path = runs / "done" / "metrics.jsonl"
     with path.open("a") as file:
         file.write('{"step": 900000, "D_A": 1e308, "D_B": -1e308, "cycle_A": 3e38}\n')
@@ -155,7 +157,7 @@ def test_numbers_beyond_all_measure_make_no_page_impossible(runs):
     assert (path.parent / "index.html").exists()
 
 
-def test_an_empty_folder_says_so(tmp_path, capsys, monkeypatch):
+def test_an_empty_folder_is_reported(tmp_path, capsys, monkeypatch):
     assert main(["runs", "--checkpoints_dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out.startswith(f"there is no run in {tmp_path} yet")
     monkeypatch.chdir(tmp_path)
@@ -165,6 +167,6 @@ def test_an_empty_folder_says_so(tmp_path, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out) == []
 
 
-def test_a_mistyped_folder_is_named(tmp_path):
+def test_the_message_names_a_mistyped_folder(tmp_path):
     with pytest.raises(UserError, match="--checkpoints_dir .*/nowhere is not a folder"):
         main(["runs", "--checkpoints_dir", str(tmp_path / "nowhere")])

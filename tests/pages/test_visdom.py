@@ -21,7 +21,6 @@ from support.pages import (
     picture,
     points,
     running,
-    said,
     titles,
     wait_for,
     windows,
@@ -35,7 +34,7 @@ from cyclegan.pages.visdom.server.frames import MOST_FRAMES
 from cyclegan.pages.visdom.server.process import Server, find_server, post
 from cyclegan.runs.artifacts import Health, Preview
 
-__all__ = ["monitor", "running", "said"]
+__all__ = ["monitor", "running"]
 
 
 def test_it_is_a_monitor(monitor: Callable[..., VisdomMonitor]) -> None:

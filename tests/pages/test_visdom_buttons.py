@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 from urllib.request import Request, urlopen
 
 import pytest
-from support.pages import LOSSES, monitor, picture, running, said, wait_for, windows
+from support.pages import LOSSES, monitor, picture, running, wait_for, windows
 
 from cyclegan.pages.visdom import buttons as listening
 from cyclegan.pages.visdom.buttons import (
@@ -27,7 +27,7 @@ from cyclegan.pages.visdom.server.login import PASSWORD, USERNAME
 from cyclegan.pages.visdom.server.process import Server, post, start_server
 from cyclegan.runs.artifacts import Preview
 
-__all__ = ["monitor", "running", "said"]
+__all__ = ["monitor", "running"]
 
 EVENT = {
     "event_type": "PropertyUpdate",
@@ -278,7 +278,7 @@ def test_the_pictures_are_behind_the_login_too(
         each.show(1, Preview(picture()))
         cookie = {"Cookie": wait_for(lambda: each._drawing.sender.cookie)}
         wait_for(lambda: each._drawing.preview_height)
-        frame = each._frames.copy()[0].encode()
+        frame = each._slider.copy()[0].encode()
         address = urljoin(f"{server.url}/env/run", source_of("run", name_of(frame)))
         assert urlopen(Request(address, headers=cookie)).read() == frame
         assert frame not in urlopen(address).read(), "without it, that is the form"
@@ -314,7 +314,6 @@ def test_a_server_that_says_nothing_disturbs_nobody(tmp_path: Path) -> None:
             lambda name: None,
             where=lambda: (f"http://127.0.0.1:{deaf.getsockname()[1]}", ""),
             news=lambda: None,
-            say=lambda line: pytest.fail(line),
         )
         controls.listen()
         time.sleep(0.3)

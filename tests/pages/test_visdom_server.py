@@ -21,7 +21,6 @@ from support.pages import (
     picture,
     points,
     running,
-    said,
     url_in,
     wait_for,
 )
@@ -33,7 +32,7 @@ from cyclegan.pages.visdom.server.app import ASSETS
 from cyclegan.pages.visdom.server.process import Server, find_server, start_server
 from cyclegan.runs.artifacts import Preview
 
-__all__ = ["browser", "monitor", "running", "said"]
+__all__ = ["browser", "monitor", "running"]
 
 
 def test_closing_at_once_starts_no_server(

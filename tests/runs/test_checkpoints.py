@@ -1,9 +1,10 @@
-"""Checkpoints: classic files, damaged files, hostile files, and a disk that is full."""
+"""Checkpoints: classic files, damaged files, hostile files, and a full disk."""
 
 import contextlib
 import errno
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from cyclegan.config.errors import UserError
 from cyclegan.networks.generators.resnet import ResnetGenerator
-from cyclegan.runs import atomic_files, checkpoints
+from cyclegan.runs import atomic_files, checkpoints, folder
+from cyclegan.runs.checkpoints import CheckpointWriter
 
 NAMES = {"G_AB": "G_A", "G_BA": "G_B", "D_A": "D_B", "D_B": "D_A"}
 
@@ -27,8 +29,8 @@ def saved(path: Path, content: object) -> Path:
     return path
 
 
-def refused(path: Path) -> str:
-    """The one line with which a file is refused."""
+def refusal(path: Path) -> str:
+    """The one-line message that refuses a file."""
     with pytest.raises(UserError) as error:
         checkpoints.load_weights(path)
     message = str(error.value)
@@ -38,7 +40,7 @@ def refused(path: Path) -> str:
 
 
 class Hostile:
-    """Unpickled carelessly, it leaves a file."""
+    """Makes a folder when it is unpickled without care."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -54,11 +56,10 @@ def same(state: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize(("ours", "classic"), NAMES.items())
 def test_files_carry_the_classic_names(ours: str, classic: str, tmp_path: Path) -> None:
     layer = nn.Linear(1, 1)
-    nn.init.constant_(layer.weight, 7)
     checkpoints.save_weights(tmp_path, "latest", {ours: layer})
     path = tmp_path / f"latest_net_{classic}.pth"
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
-    assert torch.load(path, weights_only=True)["weight"].item() == 7
+    assert list(tmp_path.iterdir()) == [path]
+    assert torch.equal(torch.load(path, weights_only=True)["weight"], layer.weight)
     assert checkpoints.weights_path(tmp_path, "latest", ours) == path
 
 
@@ -133,11 +134,11 @@ def test_a_hostile_file_is_refused_and_nothing_in_it_runs(wrap: str, tmp_path: P
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=wrap == "zip")
-    assert "more than tensors" in refused(path)
+    assert "more than tensors" in refusal(path)
     assert not mark.exists()
 
 
-def test_the_hostile_file_of_these_tests_does_run_where_it_may(tmp_path: Path) -> None:
+def test_the_hostile_file_of_these_tests_runs_if_it_is_trusted(tmp_path: Path) -> None:
     path, mark = tmp_path / "evil.pth", tmp_path / "mark"
     saved(path, {"model.1.weight": Hostile(mark)})
     torch.load(path, weights_only=False)
@@ -158,7 +159,7 @@ def test_a_file_cut_short_is_refused(share: float, zipped: bool, tmp_path: Path)
     torch.save(network().state_dict(), path, _use_new_zipfile_serialization=zipped)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    assert "damaged" in refused(path)
+    assert "damaged" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_a_file_cut_short_is_refused(share: float, zipped: bool, tmp_path: Path)
 def test_garbage_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     path.write_bytes(content)
-    assert "damaged or not a checkpoint" in refused(path)
+    assert "damaged or not a checkpoint" in refusal(path)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -187,8 +188,10 @@ def test_a_file_with_bytes_overwritten_loads_or_is_refused(seed: int, tmp_path: 
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"model": {"a": torch.zeros(1)}}, torch.zeros(2), 3])
-def test_a_file_without_one_networks_weights_is_refused(content: object, tmp_path: Path) -> None:
-    assert "no weights of one network" in refused(saved(tmp_path / "x.pth", content))
+def test_a_file_with_anything_but_the_weights_of_one_network_is_refused(
+    content: object, tmp_path: Path
+) -> None:
+    assert "no weights of one network" in refusal(saved(tmp_path / "x.pth", content))
 
 
 @pytest.mark.parametrize(
@@ -209,33 +212,33 @@ def test_weights_that_are_not_finite_are_refused(value: float, tmp_path: Path) -
         checkpoints.fit_weights(network(), weights, source=tmp_path / "x.pth")
 
 
-def test_a_missing_epoch_names_those_that_are_there(tmp_path: Path) -> None:
+def test_the_message_about_a_missing_epoch_lists_the_others(tmp_path: Path) -> None:
     for epoch in ("latest", 5):
         checkpoints.save_weights(tmp_path, epoch, {"G_AB": nn.Linear(1, 1)})
     checkpoints.save_weights(tmp_path, 7, {"D_A": nn.Linear(1, 1)})
-    message = refused(tmp_path / "9_net_G_A.pth")
+    message = refusal(tmp_path / "9_net_G_A.pth")
     assert message.endswith("--epoch may be 5, latest")
 
 
 @pytest.mark.parametrize("name", ["x.pth", "a_net_**.pth", "a_net_[.pth", "gone/a_net_G.pth"])
 def test_a_missing_file_is_named(name: str, tmp_path: Path) -> None:
-    assert "is not there" in refused(tmp_path / name)
+    assert "is not there" in refusal(tmp_path / name)
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     state = {"progress": {"step": 3}, "pools": [torch.arange(3)], "text": "a"}
     checkpoints.save_state(tmp_path, state, step=3)
     loaded = checkpoints.load_state(tmp_path)
-    assert loaded["progress"] == {"step": 3}
+    assert (loaded["progress"], loaded["text"]) == ({"step": 3}, "a")
     assert torch.equal(loaded["pools"][0], torch.arange(3))
 
 
-def test_a_folder_without_a_state_is_named_with_the_remedy(tmp_path: Path) -> None:
+def test_the_message_about_a_folder_without_a_state_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="without --continue_train"):
         checkpoints.load_state(tmp_path)
 
 
-def test_a_state_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_holds_no_state_is_refused(tmp_path: Path) -> None:
     saved(tmp_path / "state_00000001.pt", torch.zeros(3))
     with pytest.raises(UserError, match="no state of a run"):
         checkpoints.load_state(tmp_path)
@@ -247,7 +250,7 @@ def save_states(folder: Path, *steps: int, keep: int = 3) -> None:
 
 
 def damage(path: Path) -> None:
-    """One bit of a weight, which torch by itself reads without a word."""
+    """Flips one bit of a weight, which torch alone does not notice."""
     content = bytearray(path.read_bytes())
     content[content.find(torch.ones(4).numpy().tobytes())] ^= 1
     path.write_bytes(content)
@@ -255,48 +258,47 @@ def damage(path: Path) -> None:
 
 def test_only_the_newest_states_are_kept(tmp_path: Path) -> None:
     save_states(tmp_path, 5, 90, 100_000_000, 7, keep=2)
-    names = [path.name for path in atomic_files.find_states(tmp_path)]
+    names = [path.name for path in folder.find_states(tmp_path)]
     assert names == ["state_100000000.pt", "state_00000090.pt"]
 
 
-def test_the_state_before_a_damaged_one_is_taken_and_the_damage_said(tmp_path: Path) -> None:
+def test_damaged_states_are_passed_over_with_a_warning(tmp_path: Path, said: list[str]) -> None:
     save_states(tmp_path, 10, 20, 30)
     damage(tmp_path / "state_00000030.pt")
     (tmp_path / "state_00000020.pt").write_bytes(b"")
-    said: list[str] = []
-    assert checkpoints.load_state(tmp_path, say=said.append)["at"] == 10
+    assert checkpoints.load_state(tmp_path)["at"] == 10
     assert len(said) == 2
-    assert "state_00000030.pt is damaged" in said[0]
+    assert said[0].startswith(f"warning: {tmp_path / 'state_00000030.pt'} is damaged")
     assert "checksum" in said[0]
     assert "going on from state_00000010.pt" in said[0]
 
 
-def test_where_every_state_is_damaged_the_oldest_is_named(tmp_path: Path) -> None:
+def test_the_oldest_state_is_named_if_all_are_damaged(tmp_path: Path) -> None:
     save_states(tmp_path, 10)
     damage(tmp_path / "state_00000010.pt")
     with pytest.raises(UserError, match=r"state_00000010.pt is damaged.*checksum"):
         checkpoints.load_state(tmp_path)
 
 
-def test_states_that_are_passed_over_are_put_aside_and_not_removed(tmp_path: Path) -> None:
+def test_later_states_are_renamed_and_not_deleted(tmp_path: Path) -> None:
     save_states(tmp_path, 10, 20)
-    checkpoints.set_aside(tmp_path, after=10)
+    checkpoints.set_aside_states(tmp_path, after=10)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "state_00000010.pt",
         "state_00000020.pt.damaged",
     ]
 
 
-def test_shareable_weights_come_back_with_their_words(tmp_path: Path) -> None:
+def test_safetensors_files_keep_weights_and_metadata(tmp_path: Path) -> None:
     source, path = network(), tmp_path / "x.safetensors"
-    checkpoints.save_shareable(path, source.state_dict(), {"network": "G_AB"})
-    assert checkpoints.about_shareable(path) == {"network": "G_AB"}
+    checkpoints.save_safetensors(path, source.state_dict(), {"network": "G_AB"})
+    assert checkpoints.read_metadata(path) == {"network": "G_AB"}
     loaded = checkpoints.load_weights(path)
     assert all(torch.equal(loaded[key], value) for key, value in source.state_dict().items())
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff" * 100, (2**62).to_bytes(8, "little")])
-def test_damaged_shareable_weights_are_refused(content: bytes, tmp_path: Path) -> None:
+def test_damaged_safetensors_files_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
     with pytest.raises(UserError, match="x.safetensors is damaged"):
@@ -317,43 +319,86 @@ def test_a_failing_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_write_replaces_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"new", lambda file: file.write(b"new")])
+def test_a_write_replaces_the_file(content: object, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    atomic_files.write_atomically(path, lambda file: file.write(b"new"))
+    atomic_files.write_atomically(path, content)
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
 
 
+class FullDisk:
+    """A file on a disk with room for so many bytes."""
+
+    def __init__(self, file: IO[bytes], room: int) -> None:
+        self.file, self.left = file, room
+
+    def write(self, content: bytes) -> int:
+        self.left -= len(content)
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self.file.write(content)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+@pytest.fixture
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Leaves room for so many bytes in each file that torch writes."""
+    save = torch.save
+
+    def fill(room: int) -> None:
+        monkeypatch.setattr(
+            torch, "save", lambda content, file: save(content, FullDisk(file, room))
+        )
+
+    return fill
+
+
 @pytest.mark.parametrize("room", [0, 700, 3000])
 def test_a_full_disk_is_an_oserror_and_the_old_weights_stay(
-    room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    room: int, tmp_path: Path, fill_disk: Callable[[int], None]
 ) -> None:
     source = network()
     checkpoints.save_weights(tmp_path, "latest", {"G_AB": source})
     path = tmp_path / "latest_net_G_A.pth"
     old = path.read_bytes()
-
-    class Full:
-        """A file with room for so many bytes."""
-
-        def __init__(self, file: IO[bytes]) -> None:
-            self.file, self.left = file, room
-
-        def write(self, content: bytes) -> int:
-            self.left -= len(content)
-            if self.left < 0:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return self.file.write(content)
-
-        def flush(self) -> None:
-            self.file.flush()
-
-    save = torch.save
-    monkeypatch.setattr(torch, "save", lambda content, file: save(content, Full(file)))
+    fill_disk(room)
     nn.init.zeros_(source.model[1].weight)
     with pytest.raises(OSError, match="No space left") as error:
         checkpoints.save_weights(tmp_path, "latest", {"G_AB": source})
     assert error.value.errno == errno.ENOSPC
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_writer_saves_what_the_networks_held_when_it_was_called(tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path, step=0, keep=2, metadata={"settings": "{}"})
+    networks = {name: nn.Linear(1, 1) for name in NAMES}
+    expected = networks["G_AB"].weight.detach().clone()
+    state = {"weight": networks["G_AB"].weight, "rate": 0.5}
+    writer.save(7, [7, "latest"], networks, state)
+    nn.init.constant_(networks["G_AB"].weight, 7)
+    writer.check()
+    assert writer.step == 7
+    assert torch.equal(checkpoints.load_weights(tmp_path / "7_net_G_A.pth")["weight"], expected)
+    assert torch.equal(checkpoints.load_state(tmp_path)["weight"], expected)
+    shared = tmp_path / "latest_net_G_B.safetensors"
+    assert checkpoints.read_metadata(shared) == {"network": "G_BA", "step": "7", "settings": "{}"}
+    assert not (tmp_path / "7_net_G_B.safetensors").exists()
+
+
+def test_the_writer_keeps_one_state_on_a_full_disk_and_reports_the_failure(
+    tmp_path: Path, said: list[str], fill_disk: Callable[[int], None]
+) -> None:
+    save_states(tmp_path, 10, 20, 30)
+    writer = CheckpointWriter(tmp_path, step=30, keep=3, metadata={})
+    fill_disk(0)
+    writer.save(40, ["latest"], {"G_AB": nn.Linear(1, 1)}, {"at": 40})
+    with pytest.raises(UserError, match="step 40 could not be saved .*step 30 is whole"):
+        writer.check()
+    assert [path.name for path in folder.find_states(tmp_path)] == ["state_00000030.pt"]
+    assert len(said) == 1
+    assert "training goes on and will try again" in said[0]

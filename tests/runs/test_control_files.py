@@ -1,17 +1,11 @@
-"""Files in a run's folder that ask something of it."""
+"""Requests to a run by files in its folder."""
 
 from types import SimpleNamespace
 
 import pytest
 
 from cyclegan.runs import control_files
-from cyclegan.runs.control_files import (
-    FILES,
-    INTERVAL,
-    Controls,
-    Wish,
-    ask,
-)
+from cyclegan.runs.control_files import FILES, POLL_SECONDS, ControlFiles, Request, send_request
 
 
 @pytest.fixture
@@ -21,65 +15,62 @@ def clock(monkeypatch):
     return now
 
 
-@pytest.mark.parametrize("wish", [Wish.SAVE, Wish.PREVIEW, Wish.STOP])
-def test_a_file_asks_once(tmp_path, clock, wish):
-    asking = Controls(tmp_path)
-    (tmp_path / FILES[wish]).touch()
-    assert asking.wishes() == wish
-    assert not (tmp_path / FILES[wish]).exists()
-    clock.seconds += INTERVAL
-    assert asking.wishes() == Wish.NONE
+@pytest.mark.parametrize("expected", [Request.SAVE, Request.PREVIEW, Request.STOP])
+def test_a_request_is_read_once_and_its_file_deleted(tmp_path, clock, expected):
+    controls = ControlFiles(tmp_path)
+    (tmp_path / FILES[expected]).touch()
+    assert controls.pending_requests() == expected
+    assert not (tmp_path / FILES[expected]).exists()
+    clock.seconds += POLL_SECONDS
+    assert controls.pending_requests() == Request.NONE
 
 
-def test_a_pause_stands_while_its_file_does(tmp_path, clock):
-    asking = Controls(tmp_path)
-    ask(tmp_path, "pause")
+def test_a_pause_holds_as_long_as_its_file_exists(tmp_path, clock):
+    controls = ControlFiles(tmp_path)
+    send_request(tmp_path, "pause")
     for _ in range(3):
-        assert asking.wishes() == Wish.PAUSE
-        clock.seconds += INTERVAL / 2
-    ask(tmp_path, "go_on")
-    clock.seconds += INTERVAL
-    assert asking.wishes() == Wish.NONE
+        assert controls.pending_requests() == Request.PAUSE
+        clock.seconds += POLL_SECONDS / 2
+    send_request(tmp_path, "go_on")
+    clock.seconds += POLL_SECONDS
+    assert controls.pending_requests() == Request.NONE
 
 
-def test_a_folder_is_no_pause(tmp_path, clock):
+def test_a_folder_is_no_request(tmp_path):
     (tmp_path / "pause").mkdir()
-    assert Controls(tmp_path).wishes() == Wish.NONE
-    with pytest.raises(OSError, match="directory|permitted"):
-        ask(tmp_path, "go_on")
-
-
-def test_several_may_be_asked_at_once(tmp_path, clock):
-    for name in FILES.values():
-        ask(tmp_path, name)
-    assert Controls(tmp_path).wishes() == Wish.PAUSE | Wish.SAVE | Wish.PREVIEW | Wish.STOP
-
-
-def test_the_folder_is_not_looked_at_all_the_time(tmp_path, clock):
-    asking = Controls(tmp_path)
-    asking.wishes()
-    (tmp_path / "save").touch()
-    clock.seconds += INTERVAL / 2
-    assert asking.wishes() == Wish.NONE
-    clock.seconds += INTERVAL / 2
-    assert asking.wishes() == Wish.SAVE
-
-
-def test_what_was_asked_of_an_earlier_run_is_forgotten(tmp_path, clock):
-    for name in FILES.values():
-        ask(tmp_path, name)
-    asking = Controls(tmp_path)
-    asking.clear()
-    assert asking.wishes() == Wish.NONE
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_name_of_nothing_makes_no_file(tmp_path):
-    for name in ("../stop", "stop.pt", "", "STOP", "state_00000001.pt"):
-        ask(tmp_path, name)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_in_the_place_of_a_file_does_not_ask_for_ever(tmp_path, clock):
     (tmp_path / "save").mkdir()
-    assert Controls(tmp_path).wishes() == Wish.NONE
+    assert ControlFiles(tmp_path).pending_requests() == Request.NONE
+    with pytest.raises(OSError, match="directory|permitted"):
+        send_request(tmp_path, "go_on")
+
+
+def test_several_requests_are_combined(tmp_path):
+    for name in FILES.values():
+        send_request(tmp_path, name)
+    combined = Request.PAUSE | Request.SAVE | Request.PREVIEW | Request.STOP
+    assert ControlFiles(tmp_path).pending_requests() == combined
+
+
+def test_the_folder_is_read_at_intervals(tmp_path, clock):
+    controls = ControlFiles(tmp_path)
+    controls.pending_requests()
+    (tmp_path / "save").touch()
+    clock.seconds += POLL_SECONDS / 2
+    assert controls.pending_requests() == Request.NONE
+    clock.seconds += POLL_SECONDS / 2
+    assert controls.pending_requests() == Request.SAVE
+
+
+def test_requests_to_an_earlier_run_are_deleted(tmp_path):
+    for name in FILES.values():
+        send_request(tmp_path, name)
+    controls = ControlFiles(tmp_path)
+    controls.clear()
+    assert controls.pending_requests() == Request.NONE
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_request_makes_no_file(tmp_path):
+    for name in ("../stop", "stop.pt", "", "STOP", "state_00000001.pt"):
+        send_request(tmp_path, name)
+    assert list(tmp_path.iterdir()) == []

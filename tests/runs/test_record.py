@@ -1,4 +1,4 @@
-"""run.json, and how a run's folder stands."""
+"""run.json, and what the files in a run's folder tell about the run."""
 
 import json
 import os
@@ -8,19 +8,10 @@ import sys
 import pytest
 from filelock import FileLock
 
-from cyclegan.runs.record import (
-    Record,
-    find_runs,
-    is_held,
-    is_resumable,
-    read_record,
-    state_of,
-    total_steps,
-    versions,
-    write_record,
-)
+from cyclegan.runs.folder import find_runs, is_locked, is_resumable, run_status, total_steps
+from cyclegan.runs.record import RunRecord, read_record, versions, write_record
 
-RECORD = Record(
+RECORD = RunRecord(
     command=("python", "train.py", "--dataroot", "my data"),
     started="2026-03-01T14:00:00+00:00",
     step=20,
@@ -67,22 +58,22 @@ def test_versions_name_what_numbers_depend_on():
     "text",
     ["", "{", "[]", "null", '{"state": "sold"}', '{"state": ["running"]}', "[" * 9000, "9" * 5000],
 )
-def test_what_is_no_record_of_ours_counts_as_none(tmp_path, text):
+def test_a_file_that_is_no_record_of_ours_is_ignored(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     assert read_record(tmp_path) is None
-    assert state_of(tmp_path) == "stopped"
+    assert run_status(tmp_path) == "stopped"
 
 
-def test_odd_values_in_a_record_are_left_out(tmp_path):
+def test_values_of_the_wrong_kind_become_the_default(tmp_path):
     odd = '{"state": "finished", "command": ["python", 3], "step": 1e999, "total_steps": true,'
     odd += '"data": "all", "versions": {"python": 3, "torch": "2"}, "ended": 7, "started": null}'
     (tmp_path / "run.json").write_text(odd)
-    assert read_record(tmp_path) == Record(
+    assert read_record(tmp_path) == RunRecord(
         command=("python",), started="", state="finished", versions={"torch": "2"}
     )
 
 
-def test_a_file_that_is_too_large_or_no_file_is_not_read(tmp_path):
+def test_a_file_that_is_too_large_or_a_pipe_is_not_read(tmp_path):
     (tmp_path / "run.json").write_text('{"state": "finished", "why": "' + "x" * 2_000_000 + '"}')
     assert read_record(tmp_path) is None
     (tmp_path / "run.json").unlink()
@@ -91,27 +82,27 @@ def test_a_file_that_is_too_large_or_no_file_is_not_read(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["finished", "stopped", "failed"])
-def test_a_run_that_ended_stands_as_it_says(tmp_path, ending):
+def test_the_status_of_a_run_that_ended_is_in_its_record(tmp_path, ending):
     write_record(tmp_path, RECORD.at_end(ending, step=120))
-    assert state_of(tmp_path) == ending
+    assert run_status(tmp_path) == ending
 
 
-def test_a_run_that_says_running_but_is_trained_by_nobody_has_crashed(tmp_path):
+def test_a_run_that_claims_to_run_without_a_process_has_crashed(tmp_path):
     write_record(tmp_path, RECORD)
     (tmp_path / ".lock").touch()
-    assert state_of(tmp_path) == "crashed"
+    assert run_status(tmp_path) == "crashed"
 
 
-def test_a_run_is_running_while_its_lock_is_held_and_paused_by_a_file(tmp_path):
+def test_a_run_is_running_while_it_is_locked_and_paused_by_a_file(tmp_path):
     write_record(tmp_path, RECORD)
     with FileLock(tmp_path / ".lock"):
-        assert state_of(tmp_path) == "running"
+        assert run_status(tmp_path) == "running"
         (tmp_path / "pause").touch()
-        assert state_of(tmp_path) == "paused"
-    assert state_of(tmp_path) == "crashed"
+        assert run_status(tmp_path) == "paused"
+    assert run_status(tmp_path) == "crashed"
 
 
-def test_another_process_that_trains_there_is_seen(tmp_path):
+def test_the_lock_of_another_process_is_seen(tmp_path):
     program = (
         "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire();"
         "print('held', flush=True); sys.stdin.read()"
@@ -119,26 +110,26 @@ def test_another_process_that_trains_there_is_seen(tmp_path):
     words = [sys.executable, "-c", program, str(tmp_path / ".lock")]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"held\n"
-        assert is_held(tmp_path)
+        assert is_locked(tmp_path)
         holder.communicate()
-    assert not is_held(tmp_path)
+    assert not is_locked(tmp_path)
 
 
-def test_asking_leaves_the_lock_to_whoever_wants_it_and_makes_no_file(tmp_path):
-    assert not is_held(tmp_path)
+def test_the_check_neither_takes_the_lock_nor_makes_a_file(tmp_path):
+    assert not is_locked(tmp_path)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / ".lock").touch(mode=0o444)
-    assert not is_held(tmp_path)
+    assert not is_locked(tmp_path)
     with FileLock(tmp_path / ".lock", timeout=0):
         pass
 
 
-def test_a_lock_that_is_no_file_is_not_waited_for(tmp_path):
+def test_a_lock_that_is_a_pipe_or_a_link_is_ignored(tmp_path):
     os.mkfifo(tmp_path / ".lock")
-    assert not is_held(tmp_path)
+    assert not is_locked(tmp_path)
     (tmp_path / ".lock").unlink()
     (tmp_path / ".lock").symlink_to("/dev/zero")
-    assert not is_held(tmp_path)
+    assert not is_locked(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +144,7 @@ def test_a_lock_that_is_no_file_is_not_waited_for(tmp_path):
         ("", None, None, "stopped"),
     ],
 )
-def test_a_run_from_before_there_were_records_is_judged_by_its_files(
+def test_the_status_of_a_run_without_a_record_comes_from_its_other_files(
     tmp_path, settings, state, evaluation, expected
 ):
     (tmp_path / "settings.yaml").write_text(settings)
@@ -161,7 +152,7 @@ def test_a_run_from_before_there_were_records_is_judged_by_its_files(
         (tmp_path / f"state_{state:08d}.pt").touch()
     if evaluation is not None:
         (tmp_path / "evaluation.json").write_text(evaluation)
-    assert state_of(tmp_path) == expected
+    assert run_status(tmp_path) == expected
 
 
 def test_a_run_with_a_state_is_resumable(tmp_path):
@@ -173,7 +164,7 @@ def test_a_run_with_a_state_is_resumable(tmp_path):
     assert is_resumable(tmp_path)
 
 
-def test_runs_are_found_by_their_files_the_last_alive_first(tmp_path):
+def test_runs_are_found_by_their_files_the_last_written_first(tmp_path):
     for age, (name, file) in enumerate(
         (("new", "metrics.jsonl"), ("old", "settings.yaml"), ("state", "state_00000003.pt"))
     ):
@@ -185,7 +176,7 @@ def test_runs_are_found_by_their_files_the_last_alive_first(tmp_path):
     assert [path.name for path in find_runs(tmp_path)] == ["new", "old", "state"]
 
 
-def test_the_length_of_a_run_is_what_is_known_of_it(tmp_path):
+def test_the_length_of_a_run_comes_from_its_record_or_its_options_or_its_metrics(tmp_path):
     points = [(1, {}), (30, {})]
     assert total_steps(tmp_path, points) == 30
     (tmp_path / "settings.yaml").write_text("steps: 50")

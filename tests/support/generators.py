@@ -21,7 +21,6 @@ SMALL = {
     "dcscn": "dcscn(layers=3, filters=8, min_filters=4, wide=4, narrow=3)",
 }
 REDUCING = ("bicubic", "edsr", "rrdb")
-ENLARGING_ONLY = ("srcnn", "vgg7", "dcscn")
 
 
 def make(text: str, **defaults: int) -> nn.Module:

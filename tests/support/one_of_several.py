@@ -9,8 +9,8 @@ import torch
 
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.data.loading.sampler import Positions
-from cyclegan.hardware.distributed import World
+from cyclegan.data.loading.sampler import StepBatchSampler
+from cyclegan.hardware.distributed import ProcessGroup
 from cyclegan.losses.weighted import Clock
 from cyclegan.training.algorithm.model import build_model
 from cyclegan.training.step import Stepper
@@ -25,23 +25,23 @@ SMALL = {
 }
 
 
-def trained(settings: TrainSettings, world: World, images_per_epoch: int) -> dict:
+def trained(settings: TrainSettings, process_group: ProcessGroup, images_per_epoch: int) -> dict:
     torch.manual_seed(0)
     model = build_model(settings).double()
-    stepper = Stepper(model, settings, world=world)
-    positions = Positions(
+    stepper = Stepper(model, settings, process_group=process_group)
+    sampler = StepBatchSampler(
         images_per_epoch,
         images_per_step=settings.images_per_step,
-        batch_size=settings.images_per_step // settings.accumulate,
-        rank=world.rank,
-        world=world.size,
+        accumulate=settings.accumulate,
+        rank=process_group.rank,
+        world_size=process_group.size,
     )
     random = torch.Generator().manual_seed(1)
     position = 0
     for step in range(STEPS):
-        count = positions.count(position)
+        count = sampler.step_size(position)
         drawn = torch.rand(2, count, 3, 16, 16, generator=random, dtype=torch.float64) * 2 - 1
-        shares = positions.shares(position)
+        shares = sampler.micro_batches(position)
         own = [place for share in shares for place in range(share.start, share.stop)]
         short = count < settings.images_per_step
         stepper.step(*drawn[:, own], Clock(step, step / STEPS), shares if short else None)
@@ -50,16 +50,16 @@ def trained(settings: TrainSettings, world: World, images_per_epoch: int) -> dic
 
 
 def main() -> None:
-    world = World.around()
-    world.join(torch.device("cpu"))
+    process_group = ProcessGroup.from_env()
+    process_group.join(torch.device("cpu"))
     for options, images_per_epoch in json.loads(sys.argv[1]):
         settings = check(TrainSettings, {**SMALL, **options})
-        together = trained(settings, world, images_per_epoch)
-        if world.leads:
-            alone = trained(settings, World(), images_per_epoch)
+        together = trained(settings, process_group, images_per_epoch)
+        if process_group.is_main:
+            alone = trained(settings, ProcessGroup(), images_per_epoch)
             apart = max(float((alone[key] - together[key]).abs().max()) for key in alone)
             sys.stdout.write(f"{apart}\n")
-    world.leave()
+    process_group.leave()
 
 
 if __name__ == "__main__":

@@ -28,11 +28,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def said() -> list[str]:
-    return []
-
-
-@pytest.fixture
 def monitor(
     tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., VisdomMonitor]]:
@@ -41,7 +36,7 @@ def monitor(
     made: list[VisdomMonitor] = []
 
     def make(**options: Any) -> VisdomMonitor:
-        defaults = {"env": "run", "env_dir": tmp_path / "visdom", "say": said.append, "port": 0}
+        defaults = {"env": "run", "env_dir": tmp_path / "visdom", "port": 0}
         made.append(VisdomMonitor(**(defaults | options)))
         return made[-1]
 

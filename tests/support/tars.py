@@ -9,7 +9,7 @@ import pytest
 
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.data.files.sources import find_files
+from cyclegan.data.files.sources import DataSources, scan_source
 
 
 def pack(path: Path, files: dict[str, bytes], *, format: int = tarfile.GNU_FORMAT) -> Path:
@@ -26,12 +26,17 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def found(place: Path, *, keep: Path | None = None) -> list[str]:
-    return [str(file).removeprefix(f"{place}/") for file in find_files(place, keep=keep).files]
+def found(source: Path) -> list[str]:
+    files = scan_source(source, index_dir=None).files
+    return [str(file).removeprefix(f"{source}/") for file in files]
 
 
 def settings(root: Path, **options) -> TrainSettings:
     return check(TrainSettings, {"dataroot": root, **options})
+
+
+def sources(root: Path, **options) -> DataSources:
+    return DataSources(**settings(root, **options).data_options)
 
 
 def same(first, second) -> bool:

@@ -18,7 +18,7 @@ from cyclegan.data.files.images import read_image
 from cyclegan.networks.generators.resnet import ResnetGenerator
 from cyclegan.networks.layers import initialize
 from cyclegan.runs import checkpoints
-from cyclegan.translate.command import Translation
+from cyclegan.translate.command import TranslateCommand
 from cyclegan.translate.translator import Translator
 
 
@@ -87,7 +87,7 @@ def run_command(root: Path, *words: str | Path, name: str | None = "demo") -> in
     arguments += ["--name", name] if name else []
     try:
         with one_line_errors():
-            return Translation(translate_settings(arguments)).run()
+            return TranslateCommand(translate_settings(arguments)).run()
     except SystemExit as stop:
         return int(stop.code or 0)
 

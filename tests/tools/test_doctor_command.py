@@ -1,4 +1,4 @@
-"""python -m cyclegan doctor: what it prints, draws and answers."""
+"""python -m cyclegan doctor: its text, its JSON, its contact sheet and its exit status."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cyclegan.config.errors import UserError
+from cyclegan.config.errors import UserError, one_line_errors
 from cyclegan.tools.doctor.command import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,10 +28,12 @@ def report(capsys, *words: object) -> dict:
     return found
 
 
-def test_good_data_is_status_0_with_a_sheet_in_the_working_folder(dataroot, here, capsys) -> None:
+def test_good_data_is_status_0_with_a_contact_sheet_in_the_working_folder(
+    dataroot, here, capsys
+) -> None:
     assert main([str(dataroot)]) == 0
     said = capsys.readouterr().out
-    assert "nothing to mend" in said
+    assert "nothing to repair" in said
     assert said.endswith("contact sheet: doctor.png\n")
     assert [path.name for path in here.iterdir()] == ["doctor.png"]
     with Image.open(here / "doctor.png") as sheet:
@@ -46,7 +48,7 @@ def test_a_problem_is_status_1_and_named_with_its_remedy(dataroot, capsys) -> No
     assert "error: 1 not images" in said
     assert "trainA/broken.png (not an image)" in said
     assert "do: fetch or export them again, or remove them" in said
-    assert "to mend: 1 error\n" in said
+    assert "to repair: 1 error\n" in said
 
 
 def test_notes_alone_are_status_0(dataroot, picture) -> None:
@@ -55,7 +57,7 @@ def test_notes_alone_are_status_0(dataroot, picture) -> None:
     assert main([str(dataroot)]) == 0
 
 
-def test_of_many_files_a_few_are_named_and_the_rest_counted(dataroot, capsys) -> None:
+def test_a_few_of_many_files_are_named_and_the_rest_counted(dataroot, capsys) -> None:
     for number in range(9):
         (dataroot / f"trainA/empty{number}.png").touch()
     assert main([str(dataroot)]) == 1
@@ -82,14 +84,14 @@ def test_json_is_all_of_stdout_and_names_every_file(dataroot, here, capsys) -> N
     assert (here / "doctor.png").is_file()
 
 
-def test_folders_of_ones_own_need_no_data_folder(dataroot, capsys) -> None:
+def test_dir_a_and_dir_b_need_no_data_folder(dataroot, capsys) -> None:
     words = ("--dir_A", dataroot / "trainA", "--dir_B", dataroot / "trainB")
     found = report(capsys, *words)
     assert (found["ok"], found["dataroot"]) == (True, None)
     assert list(found["parts"]) == ["trainA", "trainB"]
 
 
-def test_names_that_no_terminal_prints_do_no_harm(dataroot, capsys) -> None:
+def test_unprintable_names_are_printed_with_question_marks(dataroot, capsys) -> None:
     try:
         (dataroot / "trainA/a\nb.png").touch()
         Path(os.fsdecode(os.fsencode(dataroot) + b"/trainA/\xff[red].png")).touch()
@@ -103,7 +105,7 @@ def test_names_that_no_terminal_prints_do_no_harm(dataroot, capsys) -> None:
     assert files == ["trainA/a\nb.png", "trainA/\udcff[red].png"]
 
 
-def test_sheet_none_writes_nothing(dataroot, here, capsys) -> None:
+def test_sheet_none_writes_no_file(dataroot, here, capsys) -> None:
     assert main([str(dataroot), "--sheet", "none"]) == 0
     assert list(here.iterdir()) == []
     assert "contact sheet" not in capsys.readouterr().out
@@ -123,7 +125,7 @@ def test_the_sheet_is_the_same_each_time_and_taller_with_findings(dataroot, here
         assert {(255, 0, 0), (224, 134, 0)} <= colours
 
 
-def test_a_sheet_is_drawn_where_no_image_can_be_read(dataroot, here) -> None:
+def test_a_sheet_is_drawn_if_no_image_can_be_read(dataroot, here) -> None:
     for path in (dataroot / "trainA").iterdir():
         path.write_bytes(b"")
     assert main([str(dataroot)]) == 1
@@ -136,7 +138,7 @@ def test_a_sheet_is_drawn_where_no_image_can_be_read(dataroot, here) -> None:
         ([], "give the data folder: doctor DATAROOT"),
         (["gone"], "DATAROOT gone is not a folder"),
         (["."], "has no folder trainA or A"),
-        (["--dir_A", "."], "--dir_A and --dir_B go together: give both, or DATAROOT"),
+        (["--dir_A", "."], "give the data folder: doctor DATAROOT, or both --dir_A and --dir_B"),
         (["--dir_A", ".", "--dir_B", "gone"], "--dir_B gone is not a folder"),
         ([".", "--sheet", "sheet.jpg"], "--sheet sheet.jpg: give a name that ends in .png"),
         ([".", "--sheets", "x"], "did you mean sheet?"),
@@ -156,24 +158,26 @@ def test_a_sheet_among_the_images_is_refused(dataroot, place: str) -> None:
     assert not (dataroot / place).exists()
 
 
-def test_the_demo_data_have_nothing_to_mend(capsys) -> None:
+def test_the_demo_data_have_nothing_to_repair(capsys) -> None:
     found = report(capsys, ROOT / "data/lr2hr", "--sheet", "none")
     assert found["ok"]
     assert [finding["kind"] for finding in found["findings"]] == ["paired_test"]
 
 
 def test_the_real_command_answers_with_its_status(dataroot, here) -> None:
-    def run(*words: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "cyclegan", "doctor", *map(str, words)],
-            **{"capture_output": True, "text": True, "cwd": here},
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        )
-
     (dataroot / "trainA/empty.png").touch()
-    done = run(dataroot, "--json")
+    done = subprocess.run(
+        [sys.executable, "-m", "cyclegan", "doctor", str(dataroot), "--json"],
+        **{"capture_output": True, "text": True, "cwd": here},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
     assert (done.returncode, done.stderr) == (1, "")
     assert json.loads(done.stdout)["ok"] is False
-    done = run("gone")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: DATAROOT gone is not a folder: check the path\n"
+
+
+def test_a_users_mistake_is_one_line_and_status_2(capsys) -> None:
+    with pytest.raises(SystemExit) as stop, one_line_errors():
+        main(["gone"])
+    assert stop.value.code == 2
+    expected = ("", "error: DATAROOT gone is not a folder: check the path\n")
+    assert capsys.readouterr() == expected

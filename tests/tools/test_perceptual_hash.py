@@ -1,4 +1,4 @@
-"""The fingerprint that finds a picture again, and the search that does not compare all with all."""
+"""The hash that finds a changed picture again, and the search for similar hashes."""
 
 import io
 from collections.abc import Callable
@@ -8,18 +8,19 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
 from cyclegan.tools.doctor.perceptual_hash import (
-    MOST_BITS,
+    MAX_DISTANCE,
     SMALL,
-    alike,
-    groups,
+    connected,
     near_pairs,
     perceptual_hash,
+    resemble,
 )
 
 
-def found(hashes: list[int], most: int = MOST_BITS) -> set[tuple[int, int]]:
-    parts = near_pairs(np.array(hashes, dtype=np.uint64), most=most)
-    return {(min(pair), max(pair)) for part in parts for pair in part.tolist()}
+def found(hashes: list[int], max_distance: int = MAX_DISTANCE) -> set[tuple[int, int]]:
+    pairs = near_pairs(np.array(hashes, dtype=np.uint64), max_distance=max_distance)
+    assert len(np.unique(pairs, axis=0)) == len(pairs)
+    return {(low, high) for low, high in pairs.tolist() if low < high}
 
 
 def small(image: Image.Image) -> np.ndarray:
@@ -29,7 +30,7 @@ def small(image: Image.Image) -> np.ndarray:
 def one_picture(first: Image.Image, second: Image.Image) -> bool:
     bits = (perceptual_hash(first) ^ perceptual_hash(second)).bit_count()
     both = np.stack([small(first), small(second)])
-    return bits <= MOST_BITS and bool(alike(both, np.array([[0, 1]]))[0])
+    return bits <= MAX_DISTANCE and bool(resemble(both, np.array([[0, 1]]))[0])
 
 
 def compressed(image: Image.Image) -> Image.Image:
@@ -54,7 +55,7 @@ def test_a_changed_copy_is_still_the_picture(picture, change: str, seed: int) ->
     assert one_picture(image, CHANGES[change](image))
 
 
-def test_other_pictures_are_not_taken_for_it(picture) -> None:
+def test_other_pictures_do_not_match(picture) -> None:
     images = [picture((160, 128), seed=seed) for seed in range(20)]
     pairs = [(one, other) for i, one in enumerate(images) for other in images[:i]]
     assert not any(one_picture(one, other) for one, other in pairs)
@@ -82,28 +83,28 @@ def test_the_search_finds_what_comparing_all_with_all_finds(seed: int) -> None:
         (i, j)
         for j in range(len(hashes))
         for i in range(j)
-        if (hashes[i] ^ hashes[j]).bit_count() <= MOST_BITS
+        if (hashes[i] ^ hashes[j]).bit_count() <= MAX_DISTANCE
     }
-    assert len(near) >= MOST_BITS
+    assert len(near) >= MAX_DISTANCE
     assert found(hashes) == near
 
 
-def test_equal_hashes_without_number_stay_together_and_their_pairs_few() -> None:
+def test_thousands_of_equal_hashes_stay_together_by_few_pairs() -> None:
     pairs = found([5] * 3000)
-    assert groups(pairs) == [list(range(3000))]
+    assert connected(pairs) == [list(range(3000))]
     assert len(pairs) < 3000 * 40
 
 
-def test_the_bound_is_the_callers() -> None:
-    assert found([0, 0b111], most=2) == set()
-    assert found([0, 0b111], most=3) == {(0, 1)}
+def test_the_largest_distance_can_be_given() -> None:
+    assert found([0, 0b111], max_distance=2) == set()
+    assert found([0, 0b111], max_distance=3) == {(0, 1)}
 
 
 @pytest.mark.parametrize("hashes", [[], [7]])
-def test_nothing_resembles_nothing(hashes: list[int]) -> None:
+def test_no_hash_and_one_hash_have_no_pairs(hashes: list[int]) -> None:
     assert found(hashes) == set()
 
 
-def test_what_hangs_together_by_pairs_is_one_group() -> None:
-    assert groups([(4, 2), (7, 9), (2, 1), (9, 8)]) == [[1, 2, 4], [7, 8, 9]]
-    assert groups([]) == []
+def test_what_pairs_connect_is_one_group() -> None:
+    assert connected([(4, 2), (7, 9), (2, 1), (9, 8)]) == [[1, 2, 4], [7, 8, 9]]
+    assert connected([]) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.running import TINY, train, wait_for
 
-from cyclegan.runs.control_files import ask
+from cyclegan.runs.control_files import send_request
 
 ENDLESS = ["--name=run", "--steps=1000000", "--print_every=2", *TINY[:-3]]
 
@@ -32,31 +32,31 @@ def test_a_run_saves_shows_pauses_and_stops_as_asked(dataroot, tmp_path):
     run = tmp_path / "runs" / "run"
     run.mkdir(parents=True)
     # Asked of nobody: it must not stop the run that begins now.
-    ask(run, "stop")
+    send_request(run, "stop")
     process = train(tmp_path, *options, "--preview_every=1000000", popen=True)
     try:
         wait_for(run / "metrics.jsonl", process)
         until(lambda: steps(run) > 3, process)
 
-        ask(run, "save")
+        send_request(run, "save")
         until(lambda: len(list(run.glob("state_*.pt"))) > 1, process)
         assert not (run / "save").exists()
 
         before = len(list((run / "previews").glob("step_*.png")))
-        ask(run, "preview")
+        send_request(run, "preview")
         until(lambda: len(list((run / "previews").glob("step_*.png"))) > before, process)
         until((run / "hard_images.json").exists, process)
 
-        ask(run, "pause")
+        send_request(run, "pause")
         until(lambda: "paused at step" in process.stdout.readline(), process)
         before = steps(run)
-        ask(run, "save")
+        send_request(run, "save")
         until(lambda: not (run / "save").exists(), process)
         assert steps(run) == before
-        ask(run, "go_on")
+        send_request(run, "go_on")
         until(lambda: steps(run) > before + 1, process)
 
-        ask(run, "stop")
+        send_request(run, "stop")
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
@@ -75,7 +75,7 @@ def test_a_pause_can_be_ended_by_ctrl_c(dataroot, tmp_path):
     run = tmp_path / "runs" / "run"
     try:
         wait_for(run / "metrics.jsonl", process)
-        ask(run, "pause")
+        send_request(run, "pause")
         until(lambda: "paused at step" in process.stdout.readline(), process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)

@@ -11,7 +11,7 @@ from cyclegan.config.errors import UserError
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.hardware import devices
-from cyclegan.networks.execution import PLAIN, Running, Speed
+from cyclegan.networks.execution import EAGER_FP32, Executor, ExecutionPlan
 from cyclegan.training.algorithm.model import build_model
 from cyclegan.training.resources.execution_plan import (
     compiled_step,
@@ -61,8 +61,8 @@ def cpu(monkeypatch):
 
 def test_a_gpu_with_bf16_computes_in_it_compiled_and_recorded(gpu):
     gpu()
-    assert plan(settings(), CUDA, total_steps=LONG) == Speed(
-        precision="bf16", channels_last=True, compile="default", fused=True, graph=True
+    assert plan(settings(), CUDA, total_steps=LONG) == ExecutionPlan(
+        precision="bf16", channels_last=True, compile="default", fused_optimizer=True, cuda_graphs=True
     )
 
 
@@ -83,7 +83,7 @@ def test_a_short_run_is_not_compiled(gpu):
 def test_images_of_many_sizes_are_neither_compiled_nor_recorded(gpu):
     gpu()
     found = plan(settings(preprocess="none"), CUDA, total_steps=LONG)
-    assert (found.compile, found.graph) == ("off", False)
+    assert (found.compile, found.cuda_graphs) == ("off", False)
 
 
 @pytest.mark.parametrize(
@@ -100,16 +100,16 @@ def test_images_of_many_sizes_are_neither_compiled_nor_recorded(gpu):
 )
 def test_a_step_that_goes_by_more_than_its_images_is_not_recorded(gpu, options):
     gpu()
-    assert not plan(settings(**options), CUDA, total_steps=LONG).graph
+    assert not plan(settings(**options), CUDA, total_steps=LONG).cuda_graphs
 
 
 def test_a_cpu_with_bf16_computes_in_it_and_one_without_does_not(cpu):
     cpu(bf16=True)
-    assert plan(settings(), CPU, total_steps=LONG) == Speed(
-        precision="bf16", channels_last=True, compile="default", fused=True
+    assert plan(settings(), CPU, total_steps=LONG) == ExecutionPlan(
+        precision="bf16", channels_last=True, compile="default", fused_optimizer=True
     )
     cpu(bf16=False)
-    assert plan(settings(), CPU, total_steps=LONG) == Speed(fused=True)
+    assert plan(settings(), CPU, total_steps=LONG) == ExecutionPlan(fused_optimizer=True)
 
 
 def test_without_a_compiler_nothing_is_compiled_and_asking_for_it_names_what_is_missing(cpu):
@@ -120,21 +120,21 @@ def test_without_a_compiler_nothing_is_compiled_and_asking_for_it_names_what_is_
 
 
 def test_the_plan_is_said_in_a_few_words():
-    assert describe(Speed(precision="bf16", compile="default", graph=True)) == (
+    assert describe(ExecutionPlan(precision="bf16", compile="default", cuda_graphs=True)) == (
         "bf16, compiled, recorded as CUDA graphs"
     )
-    assert describe(Speed(checkpointed=True)) == "fp32, blocks recomputed"
+    assert describe(ExecutionPlan(activation_checkpointing=True)) == "fp32, blocks recomputed"
 
 
 def test_tf32_is_for_those_who_did_not_ask_for_float32(monkeypatch):
     asked = []
     monkeypatch.setattr(devices, "allow_tf32", asked.append)
     for precision in ("fp32", "tf32", "bf16"):
-        prepare_torch(settings(), Speed(precision=precision))
+        prepare_torch(settings(), ExecutionPlan(precision=precision))
     assert asked == [False, True, True]
 
 
-def steps(count=3, *, batch=4, speed=PLAIN, double=True, **options):
+def steps(count=3, *, batch=4, speed=EAGER_FP32, double=True, **options):
     """The losses of some steps, and the weights after them."""
     chosen = settings(pool_size=3, **options)
     torch.manual_seed(0)
@@ -169,15 +169,15 @@ def test_small_batches_one_after_another_are_one_large_batch(options):
 
 
 def test_a_step_with_all_that_saves_time_is_the_plain_step():
-    plain = steps(speed=Speed(joined=False), batch_size=4)
-    fast = steps(speed=Speed(fused=True, channels_last=True, checkpointed=True), batch_size=4)
+    plain = steps(speed=ExecutionPlan(batch_passes=False), batch_size=4)
+    fast = steps(speed=ExecutionPlan(fused_optimizer=True, channels_last=True, activation_checkpointing=True), batch_size=4)
     for mine, its in zip(fast[0], plain[0], strict=True):
         assert mine == pytest.approx(its, rel=1e-9)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_trains_float32_weights_by_about_the_same_losses(precision):
-    half = steps(1, speed=Speed(precision=precision), double=False, batch_size=4)
+    half = steps(1, speed=ExecutionPlan(precision=precision), double=False, batch_size=4)
     full = steps(1, double=False, batch_size=4)
     if precision == "fp16":
         # The first scale of the gradients is too large for some CPUs and not for others.
@@ -191,7 +191,7 @@ def test_half_precision_trains_float32_weights_by_about_the_same_losses(precisio
 def test_a_gradient_too_large_for_fp16_leaves_the_weights_alone_and_lowers_the_scale():
     chosen = settings(precision="fp16")
     torch.manual_seed(0)
-    stepper = Stepper(build_model(chosen), chosen, speed=Speed(precision="fp16"))
+    stepper = Stepper(build_model(chosen), chosen, speed=ExecutionPlan(precision="fp16"))
     scale = stepper.scalers[stepper.optimizer_G].get_scale()
     before = copy.deepcopy(stepper.model.generators.state_dict())
     images = torch.full((1, 3, 32, 32), torch.inf)
@@ -204,7 +204,7 @@ def test_a_gradient_too_large_for_fp16_leaves_the_weights_alone_and_lowers_the_s
 def test_a_penalty_is_taken_on_the_plain_judge_in_float32():
     seen = []
     chosen = settings(penalty="1*r1(every=1)")
-    stepper = Stepper(build_model(chosen), chosen, speed=Speed(precision="bf16"))
+    stepper = Stepper(build_model(chosen), chosen, speed=ExecutionPlan(precision="bf16"))
     for network in stepper.model.discriminators.values():
         network.model[0].register_forward_hook(
             lambda module, args, output: seen.append(output.dtype)
@@ -218,12 +218,12 @@ def test_a_penalty_is_taken_on_the_plain_judge_in_float32():
 def test_generators_without_blocks_cannot_compute_them_again():
     chosen = settings(generator="unet(layers=3)")
     with pytest.raises(UserError, match="--checkpoint_activations: .*no residual blocks"):
-        Stepper(build_model(chosen), chosen, speed=Speed(checkpointed=True))
+        Stepper(build_model(chosen), chosen, speed=ExecutionPlan(activation_checkpointing=True))
 
 
 def test_a_first_step_that_cannot_be_compiled_is_taken_back_and_taken_again():
     done, said = [], []
-    network = Running(torch.nn.Identity())
+    network = Executor(torch.nn.Identity())
     network.forward = lambda image: 1 / 0
 
     def step():

@@ -72,7 +72,7 @@ def test_a_drive_that_hiccups_is_waited_for_and_no_image_is_skipped(
     fit, assert_same, monkeypatch, cache
 ):
     whole = fit("whole")
-    monkeypatch.setattr(reading, "WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(reading, "RETRY_WAITS", (0.0, 0.0, 0.0))
     for call in ("open", "pread"):
         monkeypatch.setattr(os, call, getattr(os, call))
     done = fit(cycle_A="10*fault_inside.DriveHiccups", cache=cache)

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.networks.execution import PLAIN, Speed
-from cyclegan.runs.checkpoints import copied
+from cyclegan.networks.execution import EAGER_FP32, ExecutionPlan
+from cyclegan.runs.checkpoints import copy_to_cpu
 from cyclegan.training.algorithm.image_pool import ImagePool
 from cyclegan.training.algorithm.model import build_model
 from cyclegan.training.algorithm.optimizers import build_optimizer, update
@@ -35,7 +35,7 @@ def factor(monkeypatch):
     return lambda value: monkeypatch.setattr(Sometimes, "factor", value)
 
 
-def stepper(speed: Speed = PLAIN, **options) -> Stepper:
+def stepper(speed: ExecutionPlan = EAGER_FP32, **options) -> Stepper:
     settings = check(TrainSettings, {**SMALL, "cycle": f"10*{__name__}.Sometimes", **options})
     torch.manual_seed(0)
     return Stepper(build_model(settings), settings, speed=speed)
@@ -45,7 +45,7 @@ def learned(stepper: Stepper, side: str) -> dict:
     """Weights and moments of one side, G or D."""
     networks = stepper.model.generators if side == "G" else stepper.model.discriminators
     optimizer = stepper.optimizer_G if side == "G" else stepper.optimizer_D
-    return copied({"weights": networks.state_dict(), "memory": optimizer.state_dict()["state"]})
+    return copy_to_cpu({"weights": networks.state_dict(), "memory": optimizer.state_dict()["state"]})
 
 
 def pair(value: float | None = None) -> tuple[Tensor, Tensor]:
@@ -56,13 +56,13 @@ def pair(value: float | None = None) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
-@pytest.mark.parametrize("speed", [PLAIN, Speed(fused=True)], ids=["plain", "fused"])
+@pytest.mark.parametrize("speed", [EAGER_FP32, ExecutionPlan(fused_optimizer=True)], ids=["plain", "fused"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd(momentum=0.9)", "rmsprop"])
 def test_a_loss_that_is_not_finite_leaves_weights_and_moments_as_they_were(
     faults, assert_same, factor, value, speed, optimizer
 ):
-    if speed.fused and optimizer == "rmsprop":
-        speed = PLAIN
+    if speed.fused_optimizer and optimizer == "rmsprop":
+        speed = EAGER_FP32
     some = stepper(speed, optimizer=optimizer)
     some.step(*pair())
     before = {side: learned(some, side) for side in "GD"}

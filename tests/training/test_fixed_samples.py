@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.data.loading.transforms import Preparation
+from cyclegan.data.loading.transforms import ImageTransform
 from cyclegan.networks.discriminators.batch_head import BatchHeadDiscriminator
-from cyclegan.networks.discriminators.multiscale import MultiscaleDiscriminator
-from cyclegan.networks.discriminators.patchgan import PatchDiscriminator
+from cyclegan.networks.discriminators.patchgan import MultiscaleDiscriminator, PatchDiscriminator
 from cyclegan.networks.generators.edsr import EDSRGenerator
 from cyclegan.networks.generators.resnet import ResnetGenerator
 from cyclegan.training.state import random_states
@@ -50,7 +49,7 @@ class Halves(nn.Module):
 def probe(root, *, files=(), **options) -> Probe:
     values = {"dataroot": root, "name": "probed", "preprocess": "crop", "crop_size": 16, **options}
     settings = check(TrainSettings, values)
-    ways = tuple(Preparation.of(settings, domain) for domain in "AB")
+    ways = tuple(ImageTransform(**settings.transform_options(domain)) for domain in "AB")
     return Probe(settings, list(files), list(files), ways)
 
 

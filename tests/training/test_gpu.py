@@ -11,7 +11,7 @@ from cyclegan.config.errors import UserError
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.losses.weighted import Clock
-from cyclegan.networks.execution import PLAIN, Speed
+from cyclegan.networks.execution import EAGER_FP32, ExecutionPlan
 from cyclegan.training.algorithm.model import build_model
 from cyclegan.training.algorithm.optimizers import scale_learning_rate
 from cyclegan.training.resources.trial_step import check_memory, with_batch_size
@@ -47,7 +47,7 @@ PARTS = [
 ]
 
 
-def losses(device: str, *, speed=PLAIN, count=4, **options) -> list[dict[str, float]]:
+def losses(device: str, *, speed=EAGER_FP32, count=4, **options) -> list[dict[str, float]]:
     settings = check(TrainSettings, {**SMALL, "pool_size": 2, **options})
     torch.manual_seed(0)
     dtype = torch.float64 if speed.precision == "fp32" else torch.float32
@@ -103,7 +103,7 @@ def _compiled_anew():
 
 def test_what_is_drawn_is_drawn_anew_at_every_replay():
     options = {"diffaugment": "translation + cutout", "nce": "patch_nce(patches=16, channels=8)"}
-    speed = Speed(graph=True, fused=True)
+    speed = ExecutionPlan(cuda_graphs=True, fused_optimizer=True)
     first = losses("cuda", speed=speed, count=10, **options)
     assert losses("cuda", speed=speed, count=10, **options) == first
     # A discriminator that always saw the same cutout would soon know it.
@@ -117,14 +117,14 @@ def test_what_is_drawn_is_drawn_anew_at_every_replay():
 )
 @pytest.mark.parametrize("compile", ["off", "default"])
 def test_recorded_steps_give_the_losses_of_those_that_run_as_they_are(compile, options):
-    speed = Speed(graph=True, fused=True, compile=compile)
+    speed = ExecutionPlan(cuda_graphs=True, fused_optimizer=True, compile=compile)
     recorded = losses("cuda", speed=speed, count=12, **options)
     for mine, its in zip(recorded, losses("cuda", count=12, **options), strict=True):
         assert mine == pytest.approx(its, rel=1e-6)
 
 
 def test_a_step_with_all_that_saves_time_stays_near_the_plain_one():
-    speed = Speed("bf16", channels_last=True, compile="default", fused=True, graph=True)
+    speed = ExecutionPlan("bf16", channels_last=True, compile="default", fused_optimizer=True, cuda_graphs=True)
     fast, plain = losses("cuda", speed=speed, count=8), losses("cuda", count=8)
     for mine, its in zip(fast, plain, strict=True):
         assert mine == pytest.approx(its, rel=0.1, abs=0.02)
@@ -138,7 +138,7 @@ def test_a_classic_step_in_bf16_fits_a_small_gpu(side, most):
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    speed = Speed("bf16", channels_last=True, fused=True)
+    speed = ExecutionPlan("bf16", channels_last=True, fused_optimizer=True)
     stepper = Stepper(build_model(settings).cuda(), settings, speed=speed)
     for _ in range(3):
         stepper.step(*(torch.rand(2, 1, 3, side, side, device="cuda") * 2 - 1))
@@ -195,7 +195,7 @@ def test_a_deterministic_run_that_is_killed_and_resumed_is_the_uninterrupted_one
 @pytest.mark.parametrize("graph", [False, True])
 def test_a_step_that_is_not_finite_changes_no_weight(graph):
     settings = check(TrainSettings, {**SMALL, "pool_size": 2})
-    stepper = Stepper(build_model(settings).cuda(), settings, speed=Speed(graph=graph, fused=True))
+    stepper = Stepper(build_model(settings).cuda(), settings, speed=ExecutionPlan(cuda_graphs=graph, fused_optimizer=True))
     good = torch.rand(2, 2, 3, 32, 32, device="cuda") * 2 - 1
     for step in range(6):
         stepper.step(*good, Clock(step, 0))

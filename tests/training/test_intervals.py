@@ -3,7 +3,7 @@
 import pytest
 
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.runs.control_files import Wish
+from cyclegan.runs.control_files import Request
 from cyclegan.training.algorithm.lr_schedule import Schedule
 from cyclegan.training.intervals import Agenda, Due, asked
 
@@ -71,17 +71,17 @@ def test_measurements_come_by_steps_but_not_at_the_end_which_has_its_own():
 @pytest.mark.parametrize(
     ("wish", "names", "looks"),
     [
-        (Wish.NONE, (), False),
-        (Wish.SAVE, ("latest",), False),
-        (Wish.PREVIEW, (), True),
-        (Wish.SAVE | Wish.PREVIEW, ("latest",), True),
-        (Wish.PAUSE | Wish.STOP | Wish.STOP_NOW, (), False),
+        (Request.NONE, (), False),
+        (Request.SAVE, ("latest",), False),
+        (Request.PREVIEW, (), True),
+        (Request.SAVE | Request.PREVIEW, ("latest",), True),
+        (Request.PAUSE | Request.STOP | Request.STOP_NOW, (), False),
     ],
 )
-def test_what_is_asked_is_due_at_once(wish, names, looks):
-    found = asked(Due(), wish)
+def test_what_is_asked_is_due_at_once(request, names, looks):
+    found = asked(Due(), request)
     assert (found.names, found.look, found.report) == (names, looks, looks)
 
 
 def test_what_is_saved_anyway_is_not_saved_twice():
-    assert asked(Due(names=(3, "latest")), Wish.SAVE).names == (3, "latest")
+    assert asked(Due(names=(3, "latest")), Request.SAVE).names == (3, "latest")

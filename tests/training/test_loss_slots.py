@@ -60,7 +60,7 @@ def test_a_pseudo_pair_trains_its_last_generator_alone():
     made = stepper(**{**RESTORATION, "generator_BA": "edsr(blocks=1)", "cycle_A": "1*l1"})
     images = made.model(batch(1), batch(2), {"pse_B"})
     slot = made.objective.slots["pseudo_pair_B"]
-    loss = slot.image_losses("p", images.get("pse_B"), images.real_B)["p"]
+    loss = slot.evaluate("p", images.get("pse_B"), images.real_B)["p"]
     loss.backward()
     touched = {
         name

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from support.toys import picture
 
-from cyclegan.data.files.jpeg import PREVIEW_BYTES, jpeg, preview_jpeg
+from cyclegan.data.files.jpeg import PREVIEW_BYTES, encode_jpeg, preview_jpeg
 from cyclegan.training.statistics.preview_grid import (
     CELL,
     WIDTH,
@@ -154,13 +154,13 @@ def test_a_sheet_of_twice_sixteen_images_can_be_sent():
 
 def test_a_picture_that_fits_is_sent_as_large_as_it_is():
     image = picture((300, 200))
-    sent = Image.open(io.BytesIO(jpeg(image, most=300_000)))
+    sent = Image.open(io.BytesIO(encode_jpeg(image, max_bytes=300_000)))
     assert (sent.format, sent.size) == ("JPEG", (300, 200))
 
 
 @pytest.mark.parametrize("most", [50_000, 5_000, 1_000])
 def test_a_picture_is_made_smaller_until_it_fits(most):
-    data = jpeg(picture((600, 400)), most=most)
+    data = encode_jpeg(picture((600, 400)), max_bytes=most)
     assert len(data) <= most
     width, height = Image.open(io.BytesIO(data)).size
     assert width / height == pytest.approx(1.5, abs=0.1)
@@ -168,5 +168,5 @@ def test_a_picture_is_made_smaller_until_it_fits(most):
 
 @pytest.mark.parametrize(("size", "sent"), [((400, 100), (200, 50)), ((100, 50), (100, 50))])
 def test_a_picture_is_no_wider_than_asked(size, sent):
-    data = jpeg(gray(7, size), most=PREVIEW_BYTES, width=200)
+    data = encode_jpeg(gray(7, size), max_bytes=PREVIEW_BYTES, max_width=200)
     assert Image.open(io.BytesIO(data)).size == sent

@@ -6,8 +6,8 @@ import torch
 from cyclegan.config.errors import UserError
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.networks.execution import PLAIN, Speed
-from cyclegan.runs.checkpoints import copied
+from cyclegan.networks.execution import EAGER_FP32, ExecutionPlan
+from cyclegan.runs.checkpoints import copy_to_cpu
 from cyclegan.training.algorithm.lr_schedule import Schedule
 from cyclegan.training.algorithm.model import build_model
 from cyclegan.training.algorithm.optimizers import Averaged
@@ -21,7 +21,7 @@ SMALL = {
 }
 
 
-def parts(speed=PLAIN, **options):
+def parts(speed=EAGER_FP32, **options):
     settings = check(TrainSettings, {**SMALL, **options})
     stepper = Stepper(build_model(settings), settings, speed=speed)
     averaged = Averaged(stepper.model.generators, decay=settings.ema)
@@ -61,15 +61,15 @@ def test_rates_momenta_and_decays_are_those_of_the_settings_at_hand():
     assert made.stepper.optimizer_G.state_dict()["state"]
 
 
-@pytest.mark.parametrize("before", [PLAIN, Speed(fused=True), Speed(channels_last=True)])
-@pytest.mark.parametrize("after", [PLAIN, Speed(fused=True), Speed(fused=True, channels_last=True)])
+@pytest.mark.parametrize("before", [EAGER_FP32, ExecutionPlan(fused_optimizer=True), ExecutionPlan(channels_last=True)])
+@pytest.mark.parametrize("after", [EAGER_FP32, ExecutionPlan(fused_optimizer=True), ExecutionPlan(fused_optimizer=True, channels_last=True)])
 def test_a_run_goes_on_as_it_was_whatever_way_it_is_computed(before, after):
     images = list(torch.rand(4, 2, 1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.5)
     torch.manual_seed(0)
     expected = parts(before)
     for pair in images[:2]:
         expected.stepper.step(*pair)
-    state = copied(expected.capture())
+    state = copy_to_cpu(expected.capture())
     resumed = parts(after)
     resumed.restore(state)
     for pair in images[2:]:

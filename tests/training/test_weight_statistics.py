@@ -51,7 +51,7 @@ def test_histograms_count_weights_gradients_and_what_comes_out():
         network[0].weight.copy_(torch.tensor([[[[0.0, 1.0], [2.0, 4.0]]]]))
     image = torch.ones(1, 1, 3, 3)
     network(image).sum().backward()
-    found = histograms({"G_AB": network}, {"G_AB": image}).of
+    found = histograms({"G_AB": network}, {"G_AB": image}).by_name
     assert set(found) == {f"{kind}/G_AB/0" for kind in ("weights", "gradients", "activations")}
     weights = found["weights/G_AB/0"]
     assert (weights.low, weights.high, len(weights.counts)) == (0.0, 4.0, BINS)
@@ -66,7 +66,7 @@ def test_values_that_are_not_finite_are_left_out():
     network = nn.Sequential(nn.Linear(3, 1))
     with torch.no_grad():
         network[0].weight.copy_(torch.tensor([[1.0, math.nan, math.inf]]))
-    weights = histograms({"D_A": network}).of["weights/D_A/0"]
+    weights = histograms({"D_A": network}).by_name["weights/D_A/0"]
     assert sum(weights.counts) == 1
 
 

@@ -1,4 +1,4 @@
-"""How a folder is translated: numbers, images at once, what is compiled, and its fallback."""
+"""How a folder is translated: precision, batch sizes, compiled sizes, and the eager fallback."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,18 +9,17 @@ from support.toys import levels, make_run, on_cpu, picture, run_command, save, s
 from torch import Tensor, nn
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.options import TranslateSettings, check
 from cyclegan.hardware import devices
-from cyclegan.networks.execution import Speed
-from cyclegan.translate.batching import Plan
+from cyclegan.networks.execution import ExecutionPlan
+from cyclegan.translate.batching import BatchPlanner
 from cyclegan.translate.translator import Translator
 
 CPU = torch.device("cpu")
-COMPILED = Speed(compile="default")
+COMPILED = ExecutionPlan(compile="default")
 
 
-class Seen(nn.Module):
-    """Darkens by 2 levels, and keeps the shapes that it was given."""
+class Recorder(nn.Module):
+    """Darkens by 2 levels, and records the shapes of its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,13 +30,13 @@ class Seen(nn.Module):
         return image - 4 / 255
 
 
-def plan(**options) -> Plan:
-    return Plan(check(TranslateSettings, {"device": "cpu", **options}), say=lambda line: None)
+def planner(**options) -> BatchPlanner:
+    return BatchPlanner(CPU, **options)
 
 
 @pytest.fixture
 def compilations(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
-    """Stands in for torch.compile: the options of each call; what is compiled is left as it is."""
+    """Replaces torch.compile by a function that compiles nothing, and records its options."""
     calls: list[dict] = []
 
     def compile(function: Callable, **options) -> Callable:
@@ -61,7 +60,7 @@ def broken_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_half_precision_stays_within_a_few_levels_of_float32():
     images = [picture((40, 36), seed=seed) for seed in range(2)]
-    half = Translator(small_resnet(), device=CPU, speed=Speed("bf16", channels_last=True))
+    half = Translator(small_resnet(), device=CPU, plan=ExecutionPlan("bf16", channels_last=True))
     for one, other in zip(half.batch(images), on_cpu(small_resnet()).batch(images), strict=True):
         difference = abs(levels(one) - levels(other))
         assert 0 < difference.mean() < 2
@@ -82,10 +81,10 @@ def test_a_network_in_training_keeps_what_training_set(tmp_path: Path):
     assert [parameter.stride() for parameter in network.parameters()] == strides
 
 
-def test_the_last_batch_is_filled_up_for_the_compiled_network(compilations):
-    network = Seen()
+def test_the_last_batch_is_padded_for_the_compiled_network(compilations):
+    network = Recorder()
     translator = on_cpu(network)
-    translator.compile({(20, 16): 3}, COMPILED, say=lambda line: None)
+    translator.compile({(20, 16): 3}, COMPILED)
     images = [picture(seed=seed) for seed in range(5)]
     fakes = translator.batch(images[:3]) + translator.batch(images[3:])
     assert network.shapes == [(3, 3, 16, 20)] * 2
@@ -93,18 +92,17 @@ def test_the_last_batch_is_filled_up_for_the_compiled_network(compilations):
         assert (levels(fake) - levels(image) == -2).all()
 
 
-def test_images_of_other_sizes_are_not_filled_up(compilations):
-    network = Seen()
+def test_images_of_other_sizes_are_not_padded(compilations):
+    network = Recorder()
     translator = on_cpu(network)
-    translator.compile({(20, 16): 3}, COMPILED, say=lambda line: None)
+    translator.compile({(20, 16): 3}, COMPILED)
     translator.batch([picture((16, 20))])
     assert network.shapes == [(1, 3, 20, 16)]
 
 
-def test_what_cannot_be_compiled_is_said_once_and_translated_all_the_same(broken_compiler):
-    said: list[str] = []
-    translator = on_cpu(Seen())
-    translator.compile({(20, 16): 2, (16, 20): 2}, COMPILED, say=said.append)
+def test_a_failing_compiler_is_reported_once_and_the_images_are_translated(broken_compiler, said):
+    translator = on_cpu(Recorder())
+    translator.compile({(20, 16): 2, (16, 20): 2}, COMPILED)
     for size in ((20, 16), (20, 16), (16, 20)):
         image = picture(size)
         assert (levels(translator.batch([image])[0]) - levels(image) == -2).all()
@@ -114,13 +112,13 @@ def test_what_cannot_be_compiled_is_said_once_and_translated_all_the_same(broken
     assert "\n" not in said[1]
 
 
-def test_an_error_of_the_network_is_not_taken_for_the_compilers(compilations):
+def test_an_error_of_the_network_is_not_taken_for_one_of_the_compiler(compilations):
     class Broken(nn.Module):
         def forward(self, image: Tensor) -> Tensor:
             raise RuntimeError("shape mismatch")
 
     translator = on_cpu(Broken())
-    translator.compile({(20, 16): 2}, COMPILED, say=lambda line: None)
+    translator.compile({(20, 16): 2}, COMPILED)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         translator.batch([picture()])
 
@@ -137,16 +135,16 @@ def test_an_error_of_the_network_is_not_taken_for_the_compilers(compilations):
         ("cuda", (8, 8), 1, 64),
     ],
 )
-def test_images_at_once_go_by_device_and_pixels(device, size, scale, expected):
-    made = plan()
+def test_the_batch_size_depends_on_device_and_pixels(device, size, scale, expected):
+    made = planner()
     made.device = torch.device(device)
     translator = on_cpu(nn.Identity())
     translator.scale = scale
     assert made.batch_sizes(translator, {size: 100}) == {size: expected}
 
 
-def test_a_batch_size_that_is_asked_for_is_taken():
-    made = plan(batch_size=5)
+def test_a_given_batch_size_is_used():
+    made = planner(batch_size=5)
     assert made.batch_sizes(on_cpu(nn.Identity()), {(9, 9): 2, (999, 999): 70}) == {
         (9, 9): 5,
         (999, 999): 5,
@@ -166,36 +164,36 @@ def test_a_batch_size_that_is_asked_for_is_taken():
     ],
 )
 def test_compiling_is_worth_it_from_a_number_of_pixels(device, half, count, worth, compilations):
-    made = plan()
-    made.device, made.half, made.able = torch.device(device), half, True
+    made = planner()
+    made.device, made.is_half, made.has_compiler = torch.device(device), half, True
     translator = on_cpu(nn.Identity())
     made.batch_sizes(translator, {(256, 256): count, (8, 8): 3})
     assert (translator.compiled is not None) == worth
     if translator.compiled:
-        assert list(translator.compiled.sizes) == [(256, 256)]
+        assert list(translator.compiled.batch_sizes) == [(256, 256)]
 
 
-def test_where_nothing_can_compile_nothing_is_compiled(compilations):
-    made = plan()
-    made.half, made.able = True, False
+def test_nothing_is_compiled_without_a_compiler(compilations):
+    made = planner()
+    made.is_half, made.has_compiler = True, False
     made.batch_sizes(on_cpu(nn.Identity()), {(256, 256): 10**6})
     assert compilations == []
 
 
-def test_compiling_that_is_asked_for_is_for_the_commonest_sizes(compilations, monkeypatch):
+def test_the_most_frequent_sizes_are_compiled_if_an_option_says_so(compilations, monkeypatch):
     monkeypatch.setattr(devices, "has_compiler", lambda device: True)
     translator = on_cpu(nn.Identity())
-    plan(compile="max").batch_sizes(translator, {(side, 9): side for side in range(1, 8)})
+    planner(compile="max").batch_sizes(translator, {(side, 9): side for side in range(1, 8)})
     assert translator.compiled is not None
-    translator.compiled.running(torch.zeros(1, 3, 9, 7))
+    translator.compiled.executor(torch.zeros(1, 3, 9, 7))
     assert compilations[0]["mode"] == "max-autotune-no-cudagraphs"
-    assert list(translator.compiled.sizes) == [(7, 9), (6, 9), (5, 9), (4, 9)]
+    assert list(translator.compiled.batch_sizes) == [(7, 9), (6, 9), (5, 9), (4, 9)]
 
 
 def test_compiling_without_a_compiler_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(devices, "has_compiler", lambda device: False)
     with pytest.raises(UserError, match="--compile default needs .*: use --compile off"):
-        plan(compile="default")
+        planner(compile="default")
 
 
 def test_the_command_compiles_where_it_is_asked_to(

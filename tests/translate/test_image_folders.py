@@ -13,7 +13,7 @@ from torch import nn
 from cyclegan.config.errors import UserError
 from cyclegan.runs import checkpoints
 from cyclegan.translate import image_folders
-from cyclegan.translate.image_folders import Job, find_jobs, translate_files
+from cyclegan.translate.image_folders import TranslationJob, find_jobs, translate_files
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_images_of_many_sizes_are_translated_in_batches(translate, tmp_path: Pat
 def test_a_batch_holds_images_of_one_size_only(tmp_path: Path) -> None:
     seen: list[list[tuple[int, int]]] = []
     jobs = [
-        Job(
+        TranslationJob(
             save(tmp_path / f"{i}.png", size=[(8, 9), (9, 8)][i % 2]), tmp_path / "out" / f"{i}.png"
         )
         for i in range(7)
@@ -78,7 +78,7 @@ def test_a_header_that_tells_another_size_stops_nothing(
 ) -> None:
     monkeypatch.setattr(image_folders, "image_size", lambda path: (1, 1))
     jobs = [
-        Job(save(tmp_path / f"{i}.png", size=(8 + i, 9)), tmp_path / "out" / f"{i}.png")
+        TranslationJob(save(tmp_path / f"{i}.png", size=(8 + i, 9)), tmp_path / "out" / f"{i}.png")
         for i in range(3)
     ]
     results = list(translate_files(on_cpu(nn.Identity()).batch, jobs, batch_size=3, num_threads=1))
@@ -152,7 +152,9 @@ def test_an_image_too_large_for_the_memory_is_listed_and_the_rest_is_done(tmp_pa
         return images
 
     jobs = [
-        Job(save(tmp_path / f"{side}.png", size=(side, 9)), tmp_path / "out" / f"{side}.png")
+        TranslationJob(
+            save(tmp_path / f"{side}.png", size=(side, 9)), tmp_path / "out" / f"{side}.png"
+        )
         for side in (30, 10)
     ]
     results = translate_files(translate, jobs, batch_size=2, num_threads=1)
@@ -166,7 +168,7 @@ def test_an_error_of_our_own_is_not_hidden(tmp_path: Path) -> None:
     def translate(images: list[Image.Image]) -> list[Image.Image]:
         raise RuntimeError("shape mismatch")
 
-    job = Job(save(tmp_path / "a.png"), tmp_path / "out.png")
+    job = TranslationJob(save(tmp_path / "a.png"), tmp_path / "out.png")
     with pytest.raises(RuntimeError, match="shape mismatch"):
         list(translate_files(translate, [job], batch_size=1, num_threads=1))
 

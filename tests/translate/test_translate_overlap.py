@@ -9,14 +9,16 @@ from PIL import Image
 from support.toys import save
 
 from cyclegan.translate import image_folders
-from cyclegan.translate.image_folders import Job, translate_files
+from cyclegan.translate.image_folders import TranslationJob, translate_files
 
 PATIENCE = 30
 
 
-def make_jobs(tmp_path: Path, count: int) -> list[Job]:
+def make_jobs(tmp_path: Path, count: int) -> list[TranslationJob]:
     return [
-        Job(save(tmp_path / f"{index:02}.png", seed=index), tmp_path / "out" / f"{index:02}.png")
+        TranslationJob(
+            save(tmp_path / f"{index:02}.png", seed=index), tmp_path / "out" / f"{index:02}.png"
+        )
         for index in range(count)
     ]
 
@@ -161,7 +163,7 @@ def test_a_batch_that_is_too_large_for_the_memory_is_translated_in_parts(tmp_pat
 def test_each_size_has_its_own_number_of_images_at_once(tmp_path: Path) -> None:
     sides = [8, 8, 8, 9, 9]
     jobs = [
-        Job(save(tmp_path / f"{i}.png", size=(side, 8)), tmp_path / "out" / f"{i}.png")
+        TranslationJob(save(tmp_path / f"{i}.png", size=(side, 8)), tmp_path / "out" / f"{i}.png")
         for i, side in enumerate(sides)
     ]
     seen: list[int] = []

@@ -88,14 +88,14 @@ def test_values_past_the_range_are_clipped_and_do_not_wrap(by: int, level: int) 
 
 
 def test_sides_are_padded_by_reflection_to_a_multiple() -> None:
-    class Seen(nn.Module):
-        multiple = 8
+    class Recorder(nn.Module):
+        size_multiple = 8
 
         def forward(self, image: Tensor) -> Tensor:
             self.image = image
             return image
 
-    network = Seen()
+    network = Recorder()
     on_cpu(network)(picture((37, 33)))
     padded = network.image[0]
     assert padded.shape == (3, 40, 40)
@@ -165,7 +165,7 @@ def test_a_file_of_weights_alone_translates(options: dict[str, Any], tmp_path: P
 
 def shareable(folder: Path, about: dict[str, str]) -> tuple[nn.Module, Path]:
     network, path = small_resnet(norm="batch"), folder / "shared.safetensors"
-    checkpoints.save_shareable(path, network.state_dict(), about)
+    checkpoints.save_safetensors(path, network.state_dict(), about)
     return network, path
 
 

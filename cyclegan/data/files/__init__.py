@@ -1,1 +1,1 @@
-"""From bytes on a drive to images."""
+"""Image files, tar files and the folders that hold them."""

@@ -1,4 +1,4 @@
-"""Files of tensors, of whoever: read without running or unpacking anything."""
+"""Loads tensors from untrusted files: executes no code and decompresses nothing."""
 
 import pickle
 import warnings
@@ -9,39 +9,37 @@ from typing import Any
 import torch
 
 
-class Unreadable(ValueError):
-    """Why a file is not read, in a few words."""
+class UnreadableTensors(ValueError):
+    """The file was not loaded; the message is the reason in a few words."""
 
 
 def load_tensors(path: Path) -> Any:
-    """What torch.save wrote, on the CPU: tensors and plain data alone, and all of them as written.
-
-    Raises Unreadable for anything else, and OSError where there is no such file.
+    """The content of a file of torch.save, on the CPU. Raises UnreadableTensors if it holds more
+    than tensors and plain data or is damaged, and OSError if it does not exist.
     """
     with path.open("rb") as file, warnings.catch_warnings():
-        # Of an odd file torch says much; one line is enough.
         warnings.simplefilter("ignore")
         try:
             _check_archive(path)
             return torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
-            raise Unreadable("it holds more than tensors and plain data") from None
-        except Unreadable:
+            raise UnreadableTensors("it holds more than tensors and plain data") from None
+        except UnreadableTensors:
             raise
-        # Damage makes torch raise anything: IndexError, AssertionError, struct.error, OSError ...
+        # torch.load may raise any exception on a damaged file, such as IndexError or struct.error.
         except Exception as error:
-            raise Unreadable(type(error).__name__) from None
+            raise UnreadableTensors(type(error).__name__) from None
 
 
 def _check_archive(path: Path) -> None:
-    """Refuses one that unpacks to more than it is, or whose content is not what was written."""
+    """Refuses a compressed archive, and one whose checksums do not match."""
     if not zipfile.is_zipfile(path):
-        # The format of torch before 1.6, which has no checksums.
+        # The format before torch 1.6 has no checksums.
         return
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-        packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
-        if packed or sum(entry.file_size for entry in entries) > path.stat().st_size:
-            raise Unreadable("it unpacks to more than its size")
+        compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+        if compressed or sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise UnreadableTensors("it unpacks to more than its size")
         if damaged := archive.testzip():
-            raise Unreadable(f"checksum of {damaged}")
+            raise UnreadableTensors(f"checksum of {damaged}")

@@ -1,116 +1,173 @@
-"""Where images are: in a folder and those below it, in tar files there, or in tar files alone.
-
-A place is a folder, a tar file, or a pattern of several such as data/trainA-*.tar.
+"""Where images are. A source is a folder with all its subfolders, a tar file, or a pattern of tar
+files such as data/trainA-*.tar.
 """
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from cyclegan.config.options import Direction
+from cyclegan.config.train_options import Preprocess
 from cyclegan.data.files.images import SUFFIXES
 from cyclegan.data.files.reading import ImageFile
 from cyclegan.data.files.tar_index import (
-    COMPRESSED,
-    SUFFIX,
+    COMPRESSED_SUFFIXES,
+    TAR_SUFFIX,
     read_indices,
     refuse_compressed,
 )
 
-# The folder beside the images where decoded images and indices of tar files are kept.
-CACHE_FOLDER = ".cyclegan-cache"
-
 
 @dataclass(frozen=True)
-class Found:
-    """The images of a place, and what is wrong with tar files there."""
+class ScanResult:
+    """The images of a source, and the problems of its tar files."""
 
     files: list[ImageFile]
     problems: dict[Path, str]
 
 
+@dataclass(frozen=True)
+class DataSources:
+    """Where a run has its images, and what images it can use: options of the same names, which
+    `TrainSettings.data_options` collects.
+    """
+
+    dataroot: Path | None = None
+    dir_A: Path | None = None
+    dir_B: Path | None = None
+    direction: Direction = "AtoB"
+    max_dataset_size: int | None = None
+    # The folder of the cache, if not beside the images, and whether tar indices are kept there.
+    cache_dir: Path | None = None
+    keep_index: bool = True
+    preprocess: Preprocess = "resize_and_crop"
+    crop_size: int = 256
+    scale: int = 1
+
+    def find(self, phase: str, domain: str) -> Path | None:
+        """The source of domain A or B for the phase train or test, which may be missing. Raises
+        UserError if there are only compressed tar files.
+        """
+        return next(iter(self.candidates(phase, domain)), None)
+
+    def candidates(self, phase: str, domain: str) -> list[Path]:
+        """The source of a domain, followed by others that go by the same name."""
+        letter = self.letter(domain)
+        given = self.dir_A if letter == "A" else self.dir_B
+        if phase == "train" and given is not None:
+            return [given]
+        if self.dataroot is None:
+            return []
+        names = [f"{phase}{letter}", letter if phase == "train" else f"val{letter}"]
+        for name in names:
+            if found := _find_sources(self.dataroot, name):
+                return found
+        for name in names:
+            _refuse_compressed_sources(self.dataroot, name)
+        return []
+
+    def letter(self, domain: str) -> str:
+        """The letter of a domain in folders and options: --direction BtoA exchanges the two."""
+        return domain if self.direction == "AtoB" else {"A": "B", "B": "A"}[domain]
+
+    def scan(self, source: Path) -> ScanResult:
+        """All images of a source, readable or not."""
+        index_dir = cache_folder(source, self.cache_dir) if self.keep_index else None
+        return scan_source(source, index_dir=index_dir)
+
+
 def find_images(folder: Path) -> list[Path]:
-    """All image files under a folder, sorted, but hidden ones (also in hidden folders).
+    """All image files under a folder, sorted, without hidden files and folders."""
+    return walk_files(folder, tuple(SUFFIXES))
 
-    Links to folders are followed, loops are not. Raises OSError where a folder cannot be read.
+
+def scan_source(source: Path, *, index_dir: Path | None) -> ScanResult:
+    """All images of a source; a tar file counts as a folder of its name.
+
+    index_dir: a folder that keeps the indices of large tar files. Raises UserError for compressed
+    tar files.
     """
-    return _walk(folder, tuple(SUFFIXES))
-
-
-def find_files(place: Path, *, keep: Path | None) -> Found:
-    """All images of a place, those of a tar file as if it were a folder of that name.
-
-    keep: a folder for the indices of large tar files. Raises UserError for compressed ones.
-    """
-    paths = _paths(place)
+    paths = _list_source(source)
     for path in paths:
         refuse_compressed(path)
-    shards = [path for path in paths if _is_shard(path)]
-    indices = dict(zip(shards, read_indices(shards, keep=keep), strict=True))
+    shards = [path for path in paths if path.suffix.lower() == TAR_SUFFIX]
+    indices = dict(zip(shards, read_indices(shards, index_dir=index_dir), strict=True))
     files: list[ImageFile] = []
     for path in paths:
         files += indices[path].members if path in indices else [path]
-    return Found(files, {path: i.problem for path, i in indices.items() if i.problem})
+    return ScanResult(files, {path: i.problem for path, i in indices.items() if i.problem})
 
 
-def is_place(place: Path) -> bool:
-    """Whether there is such a folder or tar file, or any tar file of such a pattern."""
-    return place.is_dir() or bool(_paths(place))
+def source_exists(source: Path) -> bool:
+    return source.is_dir() or bool(_list_source(source))
 
 
-def places_of(root: Path, name: str) -> list[Path]:
-    """What a folder has for a domain of this name: a folder, a tar file, or tar files counted up as
-    webdataset writes them.
+def source_dir(source: Path) -> Path:
+    """The folder that a source is or lies in."""
+    return source if source.is_dir() else source.parent
+
+
+def cache_folder(source: Path, cache_dir: Path | None) -> Path:
+    """The folder for decoded images and the indices of tar files, beside the images by default."""
+    return cache_dir or source_dir(source) / ".cyclegan-cache"
+
+
+def walk_files(folder: Path, suffixes: tuple[str, ...] = ("",)) -> list[Path]:
+    """All files under a folder with one of the suffixes, sorted, without hidden files and folders.
+
+    Links to folders are followed, but no folder is entered twice. Raises OSError if a folder cannot
+    be read.
     """
-    ways = (name, f"{name}{SUFFIX}", f"{name}-*{SUFFIX}")
-    return [root / way for way in ways if is_place(root / way)]
-
-
-def compressed_of(root: Path, name: str) -> list[Path]:
-    """The same tar files, but compressed, so that they are of no use."""
-    return [
-        path
-        for path in (sorted(root.iterdir()) if root.is_dir() else [])
-        if path.name.startswith((f"{name}.", f"{name}-")) and path.name.endswith(COMPRESSED)
-    ]
-
-
-def home(place: Path) -> Path:
-    """The folder that a place is or lies in."""
-    return place if place.is_dir() else place.parent
-
-
-def _paths(place: Path) -> list[Path]:
-    if place.is_dir():
-        return _walk(place, (*SUFFIXES, SUFFIX, *COMPRESSED))
-    if not place.name.lower().endswith((SUFFIX, *COMPRESSED)):
-        return []
-    if place.is_file():
-        return [place]
-    return sorted(path for path in place.parent.glob(place.name) if path.is_file())
-
-
-def _walk(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     found: list[Path] = []
-    seen: set[Path] = set()
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        real = Path(place).resolve()
-        if real in seen:
+    visited: set[Path] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        real = Path(parent).resolve()
+        if real in visited:
             folders.clear()
             continue
-        seen.add(real)
-        # In order, so that of two links to one folder the same is followed on every machine.
+        visited.add(real)
+        # Sorted, so that of two links to one folder every machine follows the same.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
-            Path(place, name)
+            Path(parent, name)
             for name in names
-            if name.lower().endswith(endings) and not name.startswith(".")
+            if name.lower().endswith(suffixes) and not name.startswith(".")
         ]
     return sorted(found)
 
 
-def _is_shard(path: Path) -> bool:
-    return path.suffix.lower() == SUFFIX
+def unique_stems(folder: Path, files: Sequence[Path]) -> list[Path]:
+    """Each file's path in the folder without its suffix, which stays if two files share a stem."""
+    names = [path.relative_to(folder) for path in files]
+    stems = [name.with_suffix("") for name in names]
+    counts = Counter([*stems, *names])
+    return [stem if counts[stem] == 1 else name for stem, name in zip(stems, names, strict=True)]
+
+
+def _find_sources(root: Path, name: str) -> list[Path]:
+    """A folder, a tar file, or tar files numbered as webdataset does, whichever exist."""
+    patterns = (name, f"{name}{TAR_SUFFIX}", f"{name}-*{TAR_SUFFIX}")
+    return [root / pattern for pattern in patterns if source_exists(root / pattern)]
+
+
+def _refuse_compressed_sources(root: Path, name: str) -> None:
+    for path in sorted(root.iterdir()) if root.is_dir() else []:
+        if path.name.startswith((f"{name}.", f"{name}-")):
+            refuse_compressed(path)
+
+
+def _list_source(source: Path) -> list[Path]:
+    """The images and tar files of a source."""
+    if source.is_dir():
+        return walk_files(source, (*SUFFIXES, TAR_SUFFIX, *COMPRESSED_SUFFIXES))
+    if not source.name.lower().endswith((TAR_SUFFIX, *COMPRESSED_SUFFIXES)):
+        return []
+    if source.is_file():
+        return [source]
+    return sorted(path for path in source.parent.glob(source.name) if path.is_file())
 
 
 def _raise(error: OSError) -> NoReturn:

@@ -1,1 +1,1 @@
-"""From images to batches on the device."""
+"""Image files made batches on the device."""

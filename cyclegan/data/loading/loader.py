@@ -1,13 +1,15 @@
-"""Batches on the device, made ahead of the step that needs them."""
+"""Loads batches onto the device ahead of the step that needs them."""
 
+import logging
 import signal
 import warnings
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from queue import Empty, Queue
-from threading import Event, Thread, current_thread, main_thread
-from typing import TypeVar
+from threading import current_thread, main_thread
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,22 +17,23 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cyclegan.config.errors import UserError
-from cyclegan.data.files.images import from_levels, from_levels_here
+from cyclegan.data.files.images import from_uint8, from_uint8_numpy
 from cyclegan.data.files.reading import ImageFile
-from cyclegan.data.loading.dataset import Sample, UnpairedImages
-from cyclegan.data.loading.sampler import Positions
+from cyclegan.data.loading.dataset import Crop, Sample, UnpairedImages
+from cyclegan.data.loading.sampler import StepBatchSampler
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
-Say = Callable[[str], object]
 
-# After so many deaths without a batch between them, the loading processes are given up.
-MOST_DEATHS = 3
+# After this many deaths of workers without a batch between them, images are loaded without workers.
+MAX_WORKER_DEATHS = 3
 
 
 @dataclass(frozen=True)
 class Batch:
-    """N x 3 x H x W of either domain in [-1, 1], the places of their files in the domain, and the
-    files that turned out to be broken.
+    """N x 3 x H x W images of both domains in [-1, 1], the indices of their files, and the files
+    that turned out to be unreadable, with the reason.
     """
 
     real_A: Tensor
@@ -40,241 +43,208 @@ class Batch:
     broken: dict[ImageFile, str]
 
 
-@dataclass(frozen=True)
-class Levels:
-    """A batch before the device: N x H x W x 3 uint8, and the indices of those to be mirrored."""
+class Uint8Images(NamedTuple):
+    """N x H x W x 3 uint8, the indices of the images to mirror, and those of their files."""
 
-    levels_A: Tensor
-    levels_B: Tensor
-    mirrored_A: Tensor
-    mirrored_B: Tensor
-    indices_A: tuple[int, ...]
-    indices_B: tuple[int, ...]
+    pixels: Tensor
+    flipped: Tensor
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Uint8Batch:
+    """A batch on the CPU before its conversion."""
+
+    A: Uint8Images
+    B: Uint8Images
     broken: dict[ImageFile, str]
 
 
-def stream(
-    images: UnpairedImages,
-    positions: Positions,
+def load_batches(
+    dataset: UnpairedImages,
+    sampler: StepBatchSampler,
     *,
-    num_threads: int,
+    num_workers: int,
     device: torch.device,
-    start: str | None = None,
-    say: Say = print,
+    start_method: str | None = None,
 ) -> Generator[Batch]:
-    """Batches on `device` of the images at these positions, without end; to be closed by who asks.
+    """Yields batches on `device` without end; close it to stop loading.
 
-    Of decoded images they are made by one thread, else by `num_threads` processes (0: by none but
-    this one, when they are asked for), which begin by the method `start`. Every way gives the same
-    numbers. Of processes that die, and are replaced, `say` is told.
+    A thread makes the batches of decoded images, and `num_workers` processes all others (0: this
+    process, on demand), started by `start_method`. All of them yield the same numbers.
     """
-    ready = partial(_transfer, device=device)
-    if images.decoded is None:
-        # The processes start here, not when the first batch is asked for.
-        batches = _started(images, positions, num_threads, start=start)
-        made = _replaced(batches, images, positions, num_threads, say)
+    to_batch = partial(_to_device, device=device)
+    if dataset.decoded is None:
+        # Workers start here, before the caller starts threads of its own.
+        started = _start_workers(dataset, sampler, num_workers, start_method=start_method)
+        batches = _restart_dead_workers(started, dataset, sampler, num_workers)
     else:
-        made = (collate([images[position] for position in batch]) for batch in positions)
+        batches = (collate([dataset[position] for position in step]) for step in sampler)
         if device.type == "cpu":
-            # Nothing is left for the step's own thread to do.
-            return ahead(map(ready, made))
-        made = ahead(made)
+            # The thread converts the batches too.
+            return prefetch(map(to_batch, batches))
+        batches = prefetch(batches)
     if device.type == "cuda":
-        return _on_side_stream(made, device, ready)
-    return (ready(levels) for levels in made)
+        return _copy_on_side_stream(batches, device, to_batch)
+    return (to_batch(batch) for batch in batches)
 
 
-def collate(samples: Sequence[Sample]) -> Levels:
-    """One copy of each crop, into the batch."""
-    return Levels(
-        torch.from_numpy(np.stack([sample.levels_A for sample in samples])),
-        torch.from_numpy(np.stack([sample.levels_B for sample in samples])),
-        torch.tensor([i for i, sample in enumerate(samples) if sample.mirrored_A]).long(),
-        torch.tensor([i for i, sample in enumerate(samples) if sample.mirrored_B]).long(),
-        tuple(sample.index_A for sample in samples),
-        tuple(sample.index_B for sample in samples),
-        {path: why for sample in samples for path, why in sample.broken.items()},
+def collate(samples: Sequence[Sample]) -> Uint8Batch:
+    """Copies each crop once, into the batch."""
+    broken = {path: why for sample in samples for path, why in sample.broken.items()}
+    return Uint8Batch(_stack([s.A for s in samples]), _stack([s.B for s in samples]), broken)
+
+
+def prefetch(items: Iterable[Item], *, depth: int = 3) -> Generator[Item]:
+    """Yields the items, of which a thread makes up to `depth` in advance.
+
+    An exception of the thread is raised here in its turn. Closing or dropping the iterator ends the
+    thread after the item it is making.
+    """
+    iterator, end = iter(items), object()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+    try:
+        pending = deque(pool.submit(next, iterator, end) for _ in range(depth))
+        while (item := pending.popleft().result()) is not end:
+            pending.append(pool.submit(next, iterator, end))
+            yield cast(Item, item)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _stack(crops: Sequence[Crop]) -> Uint8Images:
+    return Uint8Images(
+        torch.from_numpy(np.stack([crop.pixels for crop in crops])),
+        torch.tensor([i for i, crop in enumerate(crops) if crop.flip]).long(),
+        tuple(crop.file_index for crop in crops),
     )
 
 
-def ahead(items: Iterable[Item], *, depth: int = 2) -> Generator[Item]:
-    """The same items, up to `depth` of them made by a thread before they are asked for.
-
-    What the thread raises is raised here, in its turn. It ends when this iterator is closed or
-    dropped, at the latest after the item it is at.
-    """
-    queue: Queue[Item | _Last] = Queue(depth)
-    closed = Event()
-
-    def work() -> None:
-        last = _Last()
-        try:
-            for item in items:
-                queue.put(item)
-                if closed.is_set():
-                    return
-        except BaseException as error:
-            last.error = error
-        queue.put(last)
-
-    # A daemon: a program that ends while the queue is full does not wait for anyone to empty it.
-    thread = Thread(target=work, name="batches", daemon=True)
-    thread.start()
-    try:
-        while not isinstance(item := queue.get(), _Last):
-            yield item
-        if item.error is not None:
-            raise item.error
-    finally:
-        closed.set()
-        _empty(queue)
-        # A thread that still computes when the interpreter ends would bring the program down.
-        thread.join()
-
-
-@dataclass
-class _Last:
-    """Comes after the last item, with what ended them."""
-
-    error: BaseException | None = None
-
-
-def _empty(queue: Queue[Item]) -> None:
-    """Makes room, so that nobody is left waiting to put something in."""
-    try:
-        while True:
-            queue.get_nowait()
-    except Empty:
-        return
-
-
-def _started(
-    images: UnpairedImages, positions: Positions, num_threads: int, *, start: str | None = None
-) -> Iterator[Levels]:
-    """The batches as so many processes make them, which run from now on."""
-    # More processes than cores may be what a slow drive asks for: no matter for a warning.
+def _start_workers(
+    dataset: UnpairedImages,
+    sampler: StepBatchSampler,
+    num_workers: int,
+    *,
+    start_method: str | None = None,
+) -> Iterator[Uint8Batch]:
+    """The batches of a DataLoader whose workers start now."""
     with warnings.catch_warnings():
+        # A slow drive may need more workers than there are cores, of which torch warns.
         warnings.simplefilter("ignore")
         loader: DataLoader[Sample] = DataLoader(
-            images,
-            batch_sampler=positions,
-            num_workers=num_threads,
+            dataset,
+            batch_sampler=sampler,
+            num_workers=num_workers,
             collate_fn=collate,
-            persistent_workers=num_threads > 0,
-            # Base seeds of workers come from here, not from what the networks draw on.
+            persistent_workers=num_workers > 0,
+            # Without it, the loader would draw from the random numbers of the networks.
             generator=torch.Generator(),
-            worker_init_fn=_leave_signals if num_threads else None,
-            multiprocessing_context=start if num_threads else None,
+            worker_init_fn=_ignore_interrupts if num_workers else None,
+            multiprocessing_context=start_method if num_workers else None,
         )
         batches = iter(loader)
-    if num_threads and current_thread() is main_thread():
-        # Torch would raise in the middle of a step when a process dies; without its handler it
-        # does so when the next batch is asked for.
+    if num_workers and current_thread() is main_thread():
+        # torch's handler raises during a step when a worker dies. Without it, torch raises when the
+        # next batch is requested.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    return _one_line(batches)
+    return _unwrap_user_error(batches)
 
 
-def _replaced(
-    batches: Iterator[Levels],
-    images: UnpairedImages,
-    positions: Positions,
-    num_threads: int,
-    say: Say,
-) -> Iterator[Levels]:
-    """The same batches, from new processes where those that made them die."""
-    position, deaths = positions.start, 0
+def _restart_dead_workers(
+    batches: Iterator[Uint8Batch],
+    dataset: UnpairedImages,
+    sampler: StepBatchSampler,
+    num_workers: int,
+) -> Iterator[Uint8Batch]:
+    """Restarts the workers if one of them is killed, and continues at the next batch."""
+    position, deaths = sampler.start, 0
     while True:
         try:
-            for levels in batches:
-                yield levels
-                position += positions.count(position)
+            for batch in batches:
+                yield batch
+                position += sampler.step_size(position)
                 deaths = 0
         except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
-            # What a dead process had put up to be fetched is gone with it.
+            # All but RuntimeError are raised when the shared memory of a dead worker is opened.
             if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
         deaths += 1
-        num_threads = num_threads if deaths < MOST_DEATHS else 0
-        how = "others take their place" if num_threads else "images are loaded without any now"
-        say(f"warning: a process that loads images died, perhaps for want of memory; {how}")
-        # Not forked: this program has threads by now.
-        batches = _started(images, positions.since(position), num_threads, start="spawn")
+        num_workers = num_workers if deaths < MAX_WORKER_DEATHS else 0
+        how = "others take their place" if num_workers else "images are loaded without any now"
+        logger.warning("a process that loads images died, perhaps for want of memory; %s", how)
+        # Not by forking, since this program has threads by now.
+        rest = sampler.starting_at(position)
+        batches = _start_workers(dataset, rest, num_workers, start_method="spawn")
 
 
-def _one_line(batches: Iterator[Levels]) -> Iterator[Levels]:
-    """The same batches; a user's mistake comes from a worker without the worker's traceback."""
+def _unwrap_user_error(batches: Iterator[Uint8Batch]) -> Iterator[Uint8Batch]:
+    """Removes the traceback of a worker from the message of a UserError."""
     try:
         yield from batches
     except UserError as error:
         raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
 
 
-def _leave_signals(_: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the one that trains decides what to do.
+def _ignore_interrupts(_: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the training process decides what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _on_side_stream(
-    made: Iterator[Levels], device: torch.device, ready: Callable[[Levels], Batch]
+def _copy_on_side_stream(
+    batches: Iterator[Uint8Batch],
+    device: torch.device,
+    to_batch: Callable[[Uint8Batch], Batch],
 ) -> Generator[Batch]:
-    """Copies and converts on a CUDA stream of its own, one batch ahead of the step's stream."""
+    """Copies and converts one batch ahead, on a CUDA stream of its own."""
     side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    before: tuple[Batch, torch.cuda.Event] | None = None
-    for levels in made:
-        # Memory of batches that were let go is taken again: only once the step has read them.
+    previous: tuple[Batch, torch.cuda.Event] | None = None
+    for uint8_batch in batches:
+        # The memory of dropped batches is reused, but only after the step has read them.
         side.wait_stream(torch.cuda.current_stream(device))
-        # Pinned here and not on the thread: a CUDA graph that is being captured meanwhile would
-        # not bear allocations of another thread's.
+        # Memory is pinned here and not on the thread: an allocation by another thread would break
+        # the capture of a CUDA graph.
         with torch.cuda.stream(side):
-            batch = ready(_pinned(levels))
+            batch = to_batch(_pin(uint8_batch))
         launched = batch, side.record_event()
-        if before is not None:
-            yield _handed_over(*before)
-        before = launched
-    if before is not None:
-        yield _handed_over(*before)
+        if previous is not None:
+            yield _wait_for_copy(*previous)
+        previous = launched
+    if previous is not None:
+        yield _wait_for_copy(*previous)
 
 
-def _handed_over(batch: Batch, arrived: torch.cuda.Event) -> Batch:
-    """The batch for the stream that its consumer computes on."""
-    current = torch.cuda.current_stream(batch.real_A.device)
-    current.wait_event(arrived)
+def _wait_for_copy(batch: Batch, copied: torch.cuda.Event) -> Batch:
+    """Makes the current stream wait until the batch is on the device."""
+    torch.cuda.current_stream(batch.real_A.device).wait_event(copied)
     return batch
 
 
-def _pinned(levels: Levels) -> Levels:
-    """In memory from which a copy to the device runs beside this program."""
+def _pin(batch: Uint8Batch) -> Uint8Batch:
+    """Pins the tensors, so that copies to the device run in the background."""
 
-    def pin(tensor: Tensor) -> Tensor:
-        # An empty tensor has nothing to pin.
-        return tensor.pin_memory() if len(tensor) else tensor
+    def pin(images: Uint8Images) -> Uint8Images:
+        # An empty tensor cannot be pinned.
+        flipped = images.flipped.pin_memory() if len(images.flipped) else images.flipped
+        return Uint8Images(images.pixels.pin_memory(), flipped, images.indices)
 
-    return replace(
-        levels,
-        levels_A=pin(levels.levels_A),
-        levels_B=pin(levels.levels_B),
-        mirrored_A=pin(levels.mirrored_A),
-        mirrored_B=pin(levels.mirrored_B),
+    return replace(batch, A=pin(batch.A), B=pin(batch.B))
+
+
+def _to_device(batch: Uint8Batch, device: torch.device) -> Batch:
+    """Converts the images on the device; on CUDA without waiting for the copy."""
+    real_A, real_B = (
+        from_uint8_numpy(images.pixels, images.flipped)
+        if device.type == "cpu"
+        else _convert(images.pixels, images.flipped, device)
+        for images in (batch.A, batch.B)
     )
+    return Batch(real_A, real_B, batch.A.indices, batch.B.indices, batch.broken)
 
 
-def _transfer(levels: Levels, device: torch.device) -> Batch:
-    """On the device as the networks want it; on CUDA without waiting for the copy."""
-    behind = device.type == "cuda"
-
-    def images(levels: Tensor, mirrored: Tensor) -> Tensor:
-        if device.type == "cpu":
-            return from_levels_here(levels, mirrored)
-        levels = levels.to(device, non_blocking=behind)
-        if len(mirrored):
-            mirrored = mirrored.to(device, non_blocking=behind)
-            levels = levels.index_put((mirrored,), levels.index_select(0, mirrored).flip(2))
-        return from_levels(levels, memory_format=torch.contiguous_format)
-
-    return Batch(
-        images(levels.levels_A, levels.mirrored_A),
-        images(levels.levels_B, levels.mirrored_B),
-        levels.indices_A,
-        levels.indices_B,
-        levels.broken,
-    )
+def _convert(pixels: Tensor, flipped: Tensor, device: torch.device) -> Tensor:
+    non_blocking = device.type == "cuda"
+    pixels = pixels.to(device, non_blocking=non_blocking)
+    if len(flipped):
+        flipped = flipped.to(device, non_blocking=non_blocking)
+        pixels = pixels.index_put((flipped,), pixels.index_select(0, flipped).flip(2))
+    return from_uint8(pixels, memory_format=torch.contiguous_format)

@@ -1,17 +1,13 @@
-"""How the images of a step are dealt out: to the batches computed one after another, and to the
-processes that compute each together.
-"""
+"""Splits the images of each step into micro-batches, and each micro-batch over the processes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-
-from torch.utils.data import Sampler
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Share:
-    """The images of a step from `start` to `stop`, and what their mean counts in the step's mean
-    where the results of all processes are averaged.
+class MicroBatch:
+    """The images of a step from `start` to `stop` that one process computes at once, and the weight
+    of their mean loss in the loss of the step, which is averaged over the processes.
     """
 
     start: int
@@ -22,73 +18,57 @@ class Share:
         return self.stop - self.start
 
 
-def deal(count: int, *, batch_size: int, rank: int = 0, world: int = 1) -> list[Share]:
-    """Of `count` images the shares of one process, one for each batch of `batch_size`.
+def split_batch(
+    count: int, *, batch_size: int, rank: int = 0, world_size: int = 1
+) -> list[MicroBatch]:
+    """The micro-batches of one process: its part of each `batch_size` of a step's `count` images.
 
-    Every image is in one share of one process. A process for which nothing is left of a batch takes
-    an image that another has, at weight 0: all are to compute as many shares.
+    Every image is in one micro-batch of one process. All processes compute the same number of
+    micro-batches: one that is left without an image repeats the last one with weight 0.
     """
-    shares = []
+    micro_batches = []
     for start in range(0, count, batch_size):
         stop = min(start + batch_size, count)
-        most = -(-(stop - start) // world)
-        first = min(start + rank * most, stop)
-        last = min(first + most, stop)
-        weight = world * (last - first) / count
-        shares.append(Share(first, last, weight) if last > first else Share(stop - 1, stop, 0.0))
-    return shares
+        per_process = -(-(stop - start) // world_size)
+        first = min(start + rank * per_process, stop)
+        last = min(first + per_process, stop)
+        weight = world_size * (last - first) / count
+        micro_batches.append(MicroBatch(min(first, stop - 1), last, weight))
+    return micro_batches
 
 
-class Positions(Sampler[list[int]]):
-    """Lists of the positions of each step's images that fall to one process, without end; an
-    epoch's last step may have fewer.
+@dataclass(frozen=True)
+class StepBatchSampler:
+    """Yields, step after step without end, the positions of the images that one process loads. The
+    last step of an epoch may have fewer images.
     """
 
-    def __init__(
-        self,
-        epoch_length: int,
-        *,
-        images_per_step: int,
-        start: int = 0,
-        batch_size: int | None = None,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        self.epoch_length = epoch_length
-        self.images_per_step = images_per_step
-        self.start = start
-        self.batch_size = batch_size or images_per_step
-        self.rank = rank
-        self.world = world
+    epoch_length: int
+    images_per_step: int
+    start: int = 0
+    accumulate: int = 1
+    rank: int = 0
+    world_size: int = 1
 
-    def count(self, position: int) -> int:
-        """How many images the step from this position on takes, over all processes."""
+    def step_size(self, position: int) -> int:
+        """The number of images, over all processes, of the step that begins at this position."""
         return min(self.images_per_step, self.epoch_length - position % self.epoch_length)
 
-    def shares(self, position: int) -> list[Share]:
-        """Of that step, what falls to the process."""
-        return deal(
-            self.count(position), batch_size=self.batch_size, rank=self.rank, world=self.world
+    def micro_batches(self, position: int) -> list[MicroBatch]:
+        """The micro-batches of this process in the step that begins at this position."""
+        return split_batch(
+            self.step_size(position),
+            batch_size=self.images_per_step // self.accumulate,
+            rank=self.rank,
+            world_size=self.world_size,
         )
 
-    def since(self, position: int) -> "Positions":
-        """The same from another position on."""
-        return Positions(
-            self.epoch_length,
-            images_per_step=self.images_per_step,
-            start=position,
-            batch_size=self.batch_size,
-            rank=self.rank,
-            world=self.world,
-        )
+    def starting_at(self, position: int) -> "StepBatchSampler":
+        return replace(self, start=position)
 
     def __iter__(self) -> Iterator[list[int]]:
         position = self.start
         while True:
-            places = (place for share in self.shares(position) for place in _places(share))
-            yield [position + place for place in places]
-            position += self.count(position)
-
-
-def _places(share: Share) -> range:
-    return range(share.start, share.stop)
+            micro_batches = self.micro_batches(position)
+            yield [position + i for each in micro_batches for i in range(each.start, each.stop)]
+            position += self.step_size(position)

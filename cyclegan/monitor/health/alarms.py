@@ -1,261 +1,120 @@
-"""What in a run's numbers is wrong, told from what merely goes up and down.
+"""The alarms: conditions on a run's metrics that tell a fault from ordinary fluctuation.
 
-All thresholds were found on runs of this program: healthy ones of low to high resolution, horses
-and zebras, two styles of drawings and super-resolution, and sick ones of every kind.
+All thresholds were found on runs of this program: on healthy ones of low to high resolution, horses
+and zebras, two styles of drawings and super-resolution, and on faulty ones of every kind.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from math import isnan, nan
 from statistics import mean, median
 
-from cyclegan.monitor.health.series import Record
+from cyclegan.monitor.health.series import MetricSeries
 from cyclegan.runs.artifacts import Alarm
 
-# Share of pairs that D puts in order, and of its first loss that is left. In a healthy run D may
-# come to be right nearly always, but keeps a quarter of its loss, as it is not sure of it.
-ALWAYS, SURE = 0.985, 0.15
-# Or most of the pairs of the fixed images, and nearly no loss on training's, known by heart.
-MOSTLY, BY_HEART = 0.75, 0.06
-# Of a copy less is enough, as it has as good a reason.
-TELLS = 0.95
-# Share of the inputs' diversity. Healthy runs go up to 0.5 and more; generators that have learned
-# nothing yet begin at 0.1 to 0.5, or at 0.01 without norms, and have lost nothing.
+# "D wins" needs this fraction of pairs ranked rightly, and less than this fraction of D's first
+# loss: in a healthy run D may rank nearly all pairs rightly, but keeps a quarter of its loss.
+PAIRS_ALWAYS, LOSS_SURE = 0.985, 0.15
+# Or most pairs of the fixed images and nearly no loss: D has memorized the training images.
+PAIRS_MOSTLY, LOSS_MEMORIZED = 0.75, 0.06
+# "identity copy" has a lower threshold, as D is right to recognize a copy.
+PAIRS_COPY = 0.95
+# An image sharpened at its own size has correlation 0.98 and change 2, but deceives D.
+COPY_CORRELATION, COPY_CHANGE = 0.97, 8.0
+# Diversity as a fraction of the inputs'. Healthy runs reach 0.5 and more. Untrained generators
+# start at 0.1 to 0.5, or at 0.01 without norms: they must also have lost a part of that.
 COLLAPSED, LOST, NOTHING_LEFT = 0.15, 0.75, 0.05
 INVERTED = -0.3
-# Sharpened by the size it has, an image correlates by 0.98 and changes by 2 levels, but fools D.
-COPIED, UNCHANGED = 0.97, 8.0
 FLAT, GARISH = 0.25, 4.0
-# Of a few images with other contents, mean colours differ by up to 80 levels in a healthy run.
+# Mean colours of a few images with different content differ by up to 80 levels in a healthy run.
 OFF_COLOUR = 120.0
-# Times the least, and levels above it.
+# A cycle error must exceed its best mean by this factor and by this many levels.
 RISEN, RISEN_LEVELS = 1.5, 3.0
 VANISHED, EXPLODED = 1e-7, 50.0
 OVERSHOT = 0.25
 
 NETWORKS = ("G_AB", "G_BA", "D_A", "D_B")
 GENERATOR_INTO = {"A": "G_BA", "B": "G_AB"}
+# The metrics whose latest values the texts contain.
+_METRICS = (
+    "change",
+    "colour",
+    "contrast",
+    "correlation",
+    "diversity",
+    "gradient",
+    "pairs",
+    "ratio",
+)
 
 
-def find(record: Record) -> Iterator[Alarm]:
-    """All that is wrong, the gravest first."""
-    collapsed = sick = False
+@dataclass(frozen=True)
+class Rule:
+    """An alarm, the condition on the metrics of one domain or network that raises it, and its
+    texts, whose fields are those of `_fields`.
+    """
+
+    name: str
+    where: str
+    holds: Callable[[MetricSeries], bool]
+    saw: str
+    means: str
+    remedy: str
+
+
+def find_alarms(series: MetricSeries) -> Iterator[Alarm]:
+    """All alarms, the most serious first."""
+    found: list[Alarm] = []
     for domain in "BA":
-        if alarm := _pictures(record, domain):
-            collapsed |= alarm.name == "collapse"
-            sick = True
-            yield alarm
-    # Of what has collapsed nothing can be brought back.
-    if not collapsed:
+        # The first explains the others: D is always right if all translations are one image.
+        found += islice(_alarms(IMAGE_RULES, series.of(domain)), 1)
+    yield from found
+    # A collapsed translation cannot be reconstructed.
+    if not any(alarm.name == "collapse" for alarm in found):
         for domain in "AB":
-            yield from _cycle(record, domain)
+            yield from _alarms(CYCLE_RULES, series.of(domain))
     for network in NETWORKS:
-        # A judge that is always right has nothing left to learn.
-        if not (sick and network[0] == "D"):
-            yield from _vanished(record, network)
-        yield from _exploded(record, network)
-        yield from _overshot(record, network)
+        # The gradient of a D that is always right vanishes, as it has nothing left to learn.
+        rules = NETWORK_RULES[1:] if found and network[0] == "D" else NETWORK_RULES
+        yield from _alarms(rules, series.of(network))
 
 
-def _pictures(record: Record, domain: str) -> Alarm | None:
-    """What is wrong with translations into a domain: the first that holds explains the others, as
-    a D that is always right is no wonder where all translations are one image.
-    """
-    for look in (_collapse, _inversion, _copy, _won, _contrast, _colour):
-        if alarm := look(record, domain):
-            return alarm
-    return None
+def _alarms(rules: Iterable[Rule], series: MetricSeries) -> Iterator[Alarm]:
+    for rule in rules:
+        if rule.holds(series):
+            fields = _fields(series)
+            texts = (rule.where, rule.saw, rule.means, rule.remedy)
+            # Python writes 12%, the other texts of the program 12 %.
+            yield Alarm(rule.name, *(text.format_map(fields).replace("%", " %") for text in texts))
 
 
-def _collapse(record: Record, domain: str) -> Alarm | None:
-    recent = record.recent(f"diversity_{domain}")
-    if not recent or max(recent) > COLLAPSED:
-        return None
-    first = record.all(f"diversity_{domain}")[0]
-    if max(recent) > max(NOTHING_LEFT, LOST * first):
-        return None
-    generator = GENERATOR_INTO[domain]
-    return Alarm(
-        "collapse",
-        generator,
-        saw=f"Images of fake_{domain} differ from each other {_percent(recent[-1])} as much as "
-        "their inputs do",
-        means=f"{generator} makes nearly the same image of every input",
-        remedy='hold translations to their inputs: --cycle "10*l1", --content "2*color"; or a '
-        "judge that sees a lack of variety: --discriminator batch_head",
-    )
-
-
-def _inversion(record: Record, domain: str) -> Alarm | None:
-    recent = record.recent(f"correlation_{domain}")
-    if not recent or max(recent) > INVERTED:
-        return None
-    generator = GENERATOR_INTO[domain]
-    return Alarm(
-        "colour inversion",
-        generator,
-        saw=f"The light of fake_{domain} runs against that of its input (correlation "
-        f"{recent[-1]:.2f})",
-        means="Light became dark, and the way back turns it again, so that no cycle loss minds: "
-        "wrong unless the domains are negatives of each other",
-        remedy='start again, as this seldom mends itself, with --identity "5*l1" or --content '
-        '"2*color"; if those are there already, with --seed 1',
-    )
-
-
-def _copy(record: Record, domain: str) -> Alarm | None:
-    pairs, likeness, changes = (
-        record.recent(f"{name}_{domain}") for name in ("pairs", "correlation", "change")
-    )
-    if not pairs or not likeness or min(pairs) < TELLS or min(likeness) < COPIED:
-        return None
-    if max(changes) > UNCHANGED or _rises(changes, by=1.1, least=0.5):
-        return None
-    generator = GENERATOR_INTO[domain]
-    return Alarm(
-        "identity copy",
-        generator,
-        saw=f"fake_{domain} is its input (correlation {likeness[-1]:.3f}, change {changes[-1]:.1f} "
-        f"levels of 255), and D_{domain} knows it in {_percent(pairs[-1])} of pairs",
-        means=f"Other losses hold {generator} to its input more strongly than D_{domain} draws it "
-        "away",
-        remedy='loosen them: --identity none, --content none, --cycle "3*l1"; or raise the '
-        'game\'s weight: --adversarial "3*lsgan"',
-    )
-
-
-def _won(record: Record, domain: str) -> Alarm | None:
-    pairs = record.recent(f"pairs_{domain}")
-    if not pairs or _rises([1 - share for share in pairs], by=2, least=0.005):
-        return None
-    left = _left(record, domain)
-    always = min(pairs) > ALWAYS and (left is None or left < SURE)
-    by_heart = min(pairs) > MOSTLY and left is not None and left < BY_HEART
-    if not (always or by_heart):
-        return None
-    real, fake = (record.latest(f"score_{kind}_{domain}") for kind in ("real", "fake"))
-    scores = "" if real is None or fake is None else f" (D(real) {real:.2f}, D(fake) {fake:.2f})"
-    losses = record.all(f"D_{domain}") or [0.0]
+def _fields(series: MetricSeries) -> dict[str, object]:
+    suffix, usual = series.suffix[1:], _usual_gradient(series)
+    real, fake = series.latest("score_real"), series.latest("score_fake")
+    losses = series.all("D") or [0.0]
     first, last = losses[0], losses[-1]
-    loss = f", and its loss fell from {first:.2g} to {last:.2g}" if 0 < last < first else ""
-    return Alarm(
-        "D wins",
-        f"D_{domain}",
-        saw=f"D_{domain} tells real from fake in {_percent(pairs[-1])} of pairs{scores}{loss}",
-        means=f"It learns faster than {GENERATOR_INTO[domain]}, which learns little from a judge "
-        "that is always right, or knows its few images by heart",
-        remedy=f"slow it down: {_rate(record, f'D_{domain}')}; hold it: --discriminator "
-        '"patch(norm=spectral)", --penalty "1*r1(every=16)"; of few images: --diffaugment '
-        '"translation + cutout"',
-    )
+    return {
+        **{name: series.latest(name) for name in _METRICS},
+        "domain": suffix,
+        "network": suffix,
+        "G": GENERATOR_INTO.get(suffix),
+        "lower_G": _lower_rate(series, "lr"),
+        "lower_D": _lower_rate(series, "lr_D"),
+        "lower": _lower_rate(series, "lr_D" if suffix[0] == "D" else "lr"),
+        "scores": "" if isnan(real + fake) else f" (D(real) {real:.2f}, D(fake) {fake:.2f})",
+        "loss": f", and its loss fell from {first:.2g} to {last:.2g}" if 0 < last < first else "",
+        "error": mean(series.recent("error") or [nan]),
+        "best_error": _best_cycle_error(series),
+        "usual": usual,
+        "clip": _plain(2 * usual),
+    }
 
 
-def _contrast(record: Record, domain: str) -> Alarm | None:
-    recent = record.recent(f"contrast_{domain}")
-    if not recent or not (max(recent) < FLAT or min(recent) > GARISH):
-        return None
-    flat = recent[-1] < 1
-    means = "Its output has died away" if flat else "Its output has left the range of images"
-    return Alarm(
-        "contrast lost" if flat else "contrast blown up",
-        GENERATOR_INTO[domain],
-        saw=f"fake_{domain} has {_percent(recent[-1])} of the contrast of real images",
-        means=f"{means}: the learning rate is too high, or nothing holds it",
-        remedy=f'{_rate(record, "G")}, --identity "5*l1", --content "2*color"',
-    )
-
-
-def _colour(record: Record, domain: str) -> Alarm | None:
-    recent = record.recent(f"colour_{domain}")
-    if not recent or min(recent) < OFF_COLOUR:
-        return None
-    return Alarm(
-        "colour shift",
-        GENERATOR_INTO[domain],
-        saw=f"The mean colour of fake_{domain} is {recent[-1]:.0f} levels of 255 from that of real "
-        "images",
-        means=f"D_{domain} does not see colours, or does not mind them",
-        remedy='--identity "5*l1", --content "2*color"',
-    )
-
-
-def _cycle(record: Record, domain: str) -> Iterator[Alarm]:
-    errors, recent = record.all(f"error_{domain}"), record.recent(f"error_{domain}")
-    before = errors[: len(errors) - len(recent)]
-    if not recent or len(before) < 3:
-        return
-    best = min(map(sum, zip(before, before[1:], before[2:], strict=False))) / 3
-    if min(recent) > max(RISEN * best, best + RISEN_LEVELS):
-        yield Alarm(
-            "cycle error rises",
-            f"cycle_{domain}",
-            saw=f"rec_{domain} is {mean(recent):.1f} levels of 255 from real_{domain}, and was "
-            f"{best:.1f}",
-            means="The generators drift apart: translations keep less of their inputs than before",
-            remedy=f'{_rate(record, "G")}, --cycle "20*l1"; weights of earlier epochs are kept',
-        )
-
-
-def _vanished(record: Record, network: str) -> Iterator[Alarm]:
-    recent = record.recent(f"gradient_{network}")
-    if recent and max(recent) < VANISHED:
-        yield Alarm(
-            "vanished gradients",
-            network,
-            saw=f"The gradient of {network} has the length {recent[-1]:.1e}",
-            means="It learns nothing more: its outputs are at their limits, or its layers are dead",
-            remedy=f"--precision fp32; start again with {_rate(record, network)}",
-        )
-
-
-def _exploded(record: Record, network: str) -> Iterator[Alarm]:
-    name = f"gradient_{network}"
-    recent = record.recent(name)
-    before = record.all(name)[: -len(recent) or None]
-    if recent and len(before) >= 3 and min(recent) > EXPLODED * (usual := median(before)) > 0:
-        yield Alarm(
-            "exploding gradients",
-            network,
-            saw=f"The gradient of {network} has the length {recent[-1]:.3g}, where {usual:.3g} was "
-            "usual",
-            means="Training is about to leave what it has learned",
-            remedy=f"--clip_grad {_plain(2 * usual)}, {_rate(record, network)}",
-        )
-
-
-def _overshot(record: Record, network: str) -> Iterator[Alarm]:
-    recent = record.recent(f"ratio_{network}")
-    if recent and min(recent) > OVERSHOT:
-        yield Alarm(
-            "updates too large",
-            network,
-            saw=f"One update is {_percent(recent[-1])} of the weights of {network}; about 0.1 % to "
-            "1 % is usual",
-            means="It forgets by every step what it learned by others",
-            remedy=_rate(record, network),
-        )
-
-
-def _left(record: Record, domain: str) -> float | None:
-    """The share of D's first loss that is left, as far as it is known; 1 for a critic without
-    bounds, whose loss tells nothing.
-    """
-    losses, recent = record.all(f"D_{domain}"), record.recent(f"D_{domain}")
-    if not recent:
-        return None
-    first, now = max(losses[:3]), mean(recent)
-    return now / first if min(first, now) > 0 else 1.0
-
-
-def _rises(values: Sequence[float], *, by: float, least: float = 0.0) -> bool:
-    """Whether the later half is so many times the earlier, and so much above it."""
-    half = len(values) // 2
-    before, now = mean(values[:half]), mean(values[half:])
-    return now > max(by * before, before + least)
-
-
-def _rate(record: Record, network: str) -> str:
-    """A quarter of what the run began with."""
-    option = "lr_D" if network[0] == "D" else "lr"
-    first = max(record.all(option) or record.all("lr"), default=2e-4)
+def _lower_rate(series: MetricSeries, option: str) -> str:
+    """The option for a quarter of the learning rate that the run began with."""
+    run = series.of("")
+    first = max(run.all(option) or run.all("lr"), default=2e-4)
     return f"--{option} {_plain(first / 4)}"
 
 
@@ -264,5 +123,160 @@ def _plain(value: float) -> str:
     return f"{value:.1g}".replace("e-0", "e-").replace("e+0", "e")
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+def _rises(values: Sequence[float], *, factor: float, difference: float) -> bool:
+    """Whether the later half exceeds the earlier by both."""
+    half = len(values) // 2
+    before, now = mean(values[:half]), mean(values[half:])
+    return now > max(factor * before, before + difference)
+
+
+def _collapsed(domain: MetricSeries) -> bool:
+    highest = domain.highest("diversity")
+    return highest <= COLLAPSED and highest <= max(NOTHING_LEFT, LOST * domain.all("diversity")[0])
+
+
+def _copies(domain: MetricSeries) -> bool:
+    return (
+        domain.lowest("pairs") >= PAIRS_COPY
+        and domain.lowest("correlation") >= COPY_CORRELATION
+        and domain.highest("change") <= COPY_CHANGE
+        and not _rises(domain.recent("change"), factor=1.1, difference=0.5)
+    )
+
+
+def _wins(domain: MetricSeries) -> bool:
+    pairs = domain.recent("pairs")
+    if not pairs or _rises([1 - fraction for fraction in pairs], factor=2, difference=0.005):
+        return False
+    left = _loss_left(domain)
+    memorized = min(pairs) > PAIRS_MOSTLY and left < LOSS_MEMORIZED
+    return memorized or (min(pairs) > PAIRS_ALWAYS and not left >= LOSS_SURE)
+
+
+def _loss_left(domain: MetricSeries) -> float:
+    """D's recent loss as a fraction of its first; NaN if unknown, and 1 for a critic, whose loss
+    has no bounds and tells nothing.
+    """
+    if not (recent := domain.recent("D")):
+        return nan
+    first, now = max(domain.all("D")[:3]), mean(recent)
+    return now / first if min(first, now) > 0 else 1.0
+
+
+def _best_cycle_error(domain: MetricSeries) -> float:
+    """The lowest mean of three consecutive values; NaN without three."""
+    before = domain.earlier("error")
+    return min(map(sum, zip(before, before[1:], before[2:], strict=False)), default=nan) / 3
+
+
+def _cycle_error_rises(domain: MetricSeries) -> bool:
+    best = _best_cycle_error(domain)
+    return domain.lowest("error") > max(RISEN * best, best + RISEN_LEVELS)
+
+
+def _usual_gradient(network: MetricSeries) -> float:
+    return median(network.earlier("gradient") or [nan])
+
+
+IMAGE_RULES = (
+    Rule(
+        "collapse",
+        "{G}",
+        _collapsed,
+        "Images of fake_{domain} differ from each other {diversity:.0%} as much as their inputs do",
+        "{G} makes nearly the same image of every input",
+        'hold translations to their inputs: --cycle "10*l1", --content "2*color"; or use a '
+        "discriminator that sees a lack of variety: --discriminator batch_head",
+    ),
+    Rule(
+        "colour inversion",
+        "{G}",
+        lambda domain: domain.highest("correlation") <= INVERTED,
+        "The light of fake_{domain} runs against that of its input (correlation {correlation:.2f})",
+        "Light became dark, and the way back inverts it again, so that no cycle loss notices: "
+        "wrong unless the domains are negatives of each other",
+        'start again, as this seldom mends itself, with --identity "5*l1" or --content "2*color"; '
+        "if those are there already, with --seed 1",
+    ),
+    Rule(
+        "identity copy",
+        "{G}",
+        _copies,
+        "fake_{domain} is its input (correlation {correlation:.3f}, change {change:.1f} levels of "
+        "255), and D_{domain} knows it in {pairs:.0%} of pairs",
+        "Other losses hold {G} to its input more strongly than D_{domain} draws it away",
+        'loosen them: --identity none, --content none, --cycle "3*l1"; or raise the adversarial '
+        'weight: --adversarial "3*lsgan"',
+    ),
+    Rule(
+        "D wins",
+        "D_{domain}",
+        _wins,
+        "D_{domain} tells real from fake in {pairs:.0%} of pairs{scores}{loss}",
+        "It learns faster than {G}, which learns little from a discriminator that is always right, "
+        "or has memorized its few images",
+        'slow it down: {lower_D}; regularize it: --discriminator "patch(norm=spectral)", --penalty '
+        '"1*r1(every=16)"; with few images: --diffaugment "translation + cutout"',
+    ),
+    Rule(
+        "contrast lost",
+        "{G}",
+        lambda domain: domain.highest("contrast") < FLAT,
+        "fake_{domain} has {contrast:.0%} of the contrast of real images",
+        "Its output has died away: the learning rate is too high, or nothing holds it",
+        '{lower_G}, --identity "5*l1", --content "2*color"',
+    ),
+    Rule(
+        "contrast blown up",
+        "{G}",
+        lambda domain: domain.lowest("contrast") > GARISH,
+        "fake_{domain} has {contrast:.0%} of the contrast of real images",
+        "Its output has left the range of images: the learning rate is too high, or nothing holds "
+        "it",
+        '{lower_G}, --identity "5*l1", --content "2*color"',
+    ),
+    Rule(
+        "colour shift",
+        "{G}",
+        lambda domain: domain.lowest("colour") >= OFF_COLOUR,
+        "The mean colour of fake_{domain} is {colour:.0f} levels of 255 from that of real images",
+        "D_{domain} does not see colours, or does not mind them",
+        '--identity "5*l1", --content "2*color"',
+    ),
+)
+CYCLE_RULES = (
+    Rule(
+        "cycle error rises",
+        "cycle_{domain}",
+        _cycle_error_rises,
+        "rec_{domain} is {error:.1f} levels of 255 from real_{domain}, and was {best_error:.1f}",
+        "The generators drift apart: translations keep less of their inputs than before",
+        '{lower_G}, --cycle "20*l1"; weights of earlier epochs are kept',
+    ),
+)
+NETWORK_RULES = (
+    Rule(
+        "vanished gradients",
+        "{network}",
+        lambda network: network.highest("gradient") < VANISHED,
+        "The gradient of {network} has the norm {gradient:.1e}",
+        "It learns nothing more: its outputs are at their limits, or its layers are dead",
+        "--precision fp32; start again with {lower}",
+    ),
+    Rule(
+        "exploding gradients",
+        "{network}",
+        lambda network: network.lowest("gradient") > EXPLODED * _usual_gradient(network) > 0,
+        "The gradient of {network} has the norm {gradient:.3g}, where {usual:.3g} was usual",
+        "Training is about to leave what it has learned",
+        "--clip_grad {clip}, {lower}",
+    ),
+    Rule(
+        "updates too large",
+        "{network}",
+        lambda network: network.lowest("ratio") > OVERSHOT,
+        "One update is {ratio:.0%} of the weights of {network}; about 0.1% to 1% is usual",
+        "Each step forgets what others have learned",
+        "{lower}",
+    ),
+)

@@ -4,25 +4,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cyclegan.networks.cpu.winograd import runs_as_written
+from cyclegan.networks.cpu.winograd import is_eager_float32_on_cpu
 
 
-class NarrowConv(nn.Conv2d):
-    """`nn.Conv2d(in_channels, out_channels, size)`, whose few output channels leave most of a CPU's
-    vector registers empty.
-
-    There each row of the kernel is a convolution of its own, all of them together one to `size`
-    times as many channels; their results are then added, each shifted by its row.
+class RowConv2d(nn.Conv2d):
+    """`nn.Conv2d(in_channels, out_channels, size)` to a few channels, which would leave most of a
+    CPU's vector registers empty. There it is one convolution by the kernel's rows, to `size` times
+    as many channels, whose results are shifted by their rows and added.
     """
 
-    # False keeps a layer to the direct convolution.
+    # False selects the direct convolution.
     by_rows: bool = True
 
     def __init__(self, in_channels: int, out_channels: int, size: int) -> None:
         super().__init__(in_channels, out_channels, size)
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.by_rows and runs_as_written(input, self.weight):
+        if self.by_rows and is_eager_float32_on_cpu(input, self.weight):
             return conv_by_rows(input, self.weight, self.bias)
         return super().forward(input)
 

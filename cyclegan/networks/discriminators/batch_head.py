@@ -1,4 +1,4 @@
-"""A patch discriminator whose head knows a batch's statistics (UVCGANv2, Torbunov et al., 2023)."""
+"""A patch discriminator with batch statistics in its head (UVCGANv2, Torbunov et al., 2023)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,33 +7,32 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.config.checks import check_count
-from cyclegan.networks.discriminators.patchgan import bound, patch_body, patch_min_size
+from cyclegan.networks.discriminators.patchgan import (
+    apply_spectral_norm,
+    patch_body,
+    patch_min_size,
+)
 
 
 class BatchHeadDiscriminator(nn.Module):
-    """NCHW in [-1, 1] to one logit a patch, N x 1 x h x w, in the light of other images.
+    """NCHW in [-1, 1] to one logit per patch, N x 1 x h x w, which depends on other images too.
 
-    The head norms the features by their statistics over the batch and over the last few images of
-    the same kind, real or translated: a batch of one is judged as part of a larger one, and a lack
-    of variety shows. The statistics are those of the moment in evaluation, too.
+    The head normalizes the features by their statistics over the batch and the last few images of
+    the same kind, real or translated. A batch of one is thus judged as part of a larger one, and a
+    lack of variety shows. In evaluation the statistics are computed in the same way.
 
     Args:
         channels: width after the first layer; it doubles up to 8 times.
         layers: number of halvings.
-        norm: spectral, instance, batch or none, of the patch body; the head norms by itself.
-        queue_size: images remembered of each kind; 0 for the batch alone.
+        norm: spectral, instance, batch or none, in the layers before the head.
+        queue_size: number of stored images of each kind; 0 uses the batch alone.
     """
 
-    # Callers say which kind a batch is of: `real=`.
+    # Callers pass `real=`, the kind of the batch.
     keeps_queues = True
 
     def __init__(
-        self,
-        channels: int = 64,
-        *,
-        layers: int = 3,
-        norm: str = "spectral",
-        queue_size: int = 3,
+        self, channels: int = 64, *, layers: int = 3, norm: str = "spectral", queue_size: int = 3
     ) -> None:
         super().__init__()
         check_count("queue_size", queue_size, least=0)
@@ -41,7 +40,7 @@ class BatchHeadDiscriminator(nn.Module):
         self.min_size = patch_min_size(layers)
         self.body = nn.Sequential(*body)
         if norm == "spectral":
-            bound(self.body)
+            apply_spectral_norm(self.body)
         self.real_queue = FeatureQueue(queue_size, width)
         self.fake_queue = FeatureQueue(queue_size, width)
         self.norm = nn.BatchNorm2d(width, track_running_stats=False)
@@ -52,18 +51,18 @@ class BatchHeadDiscriminator(nn.Module):
         )
 
     def forward(self, image: Tensor, *, real: bool = False) -> Tensor:
-        """Remembers the images where the discriminator itself learns from them: not in the
-        generators' step, not for a penalty, not in evaluation.
+        """Stores the features if the discriminator itself is trained on the images: not in the
+        generators' step, for a penalty or in evaluation.
         """
         queue = self.real_queue if real else self.fake_queue
         features = self.body(image)
-        together = self.norm(queue(features))
-        if self._learns_from(image):
+        normed = self.norm(queue(features))
+        if self._is_trained_on(image):
             queue.push(features)
-        logits: Tensor = self.head(together[: len(image)])
+        logits: Tensor = self.head(normed[: len(image)])
         return logits
 
-    def _learns_from(self, image: Tensor) -> bool:
+    def _is_trained_on(self, image: Tensor) -> bool:
         return (
             self.training
             and torch.is_grad_enabled()
@@ -75,8 +74,8 @@ class BatchHeadDiscriminator(nn.Module):
 class FeatureQueue(nn.Module):
     """The features of the last `size` images, oldest first, as a buffer of the state dict.
 
-    The buffer is as long as the queue is filled, and as high and wide as what came last: a state
-    dict tells both, and is loaded into a queue of any filling.
+    The buffer is as long as the queue is filled, and as high and wide as the last features. A state
+    dict can be loaded into a queue of any length and size of features.
     """
 
     features: Tensor
@@ -87,30 +86,27 @@ class FeatureQueue(nn.Module):
         self.register_buffer("features", torch.zeros(0, channels, 1, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """NCHW features, and after them the remembered ones if their height and width agree."""
+        """NCHW features followed by the stored ones, if their height and width agree."""
         features = features.to(self.features.dtype)
-        return torch.cat([features, self.features]) if self._fit(features) else features
+        fits = self.features.shape[2:] == features.shape[2:]
+        return torch.cat([features, self.features]) if fits else features
 
     @torch.no_grad()
     def push(self, features: Tensor) -> None:
-        """Remembers a batch in place of the oldest; another height or width starts anew."""
+        """Stores a batch in place of the oldest; another height or width starts a new queue."""
         features = features.to(self.features.dtype)
-        together = torch.cat([self.features, features]) if self._fit(features) else features
-        # A tensor of its own, which neither changes what autograd has kept of the old one, nor
-        # keeps the whole batch alive.
-        self.features = together[max(0, len(together) - self.size) :].detach().clone()
-
-    def _fit(self, features: Tensor) -> bool:
-        return self.features.shape[2:] == features.shape[2:]
+        fits = self.features.shape[2:] == features.shape[2:]
+        queue = torch.cat([self.features, features]) if fits else features
+        # A copy: it neither changes what autograd has saved of the old tensor nor keeps the whole
+        # batch in memory.
+        self.features = queue[max(0, len(queue) - self.size) :].detach().clone()
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         saved = state_dict.get(f"{prefix}features")
-        # A longer queue, or features of another width, are left for torch to refuse.
+        # A longer queue, or features of another width, are refused by torch.
         if isinstance(saved, Tensor) and saved.ndim == 4 and len(saved) <= self.size:
-            self.features = self.features.new_zeros(len(saved), *self._sides(saved))
+            shape = len(saved), self.features.shape[1], *saved.shape[2:]
+            self.features = self.features.new_zeros(shape)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-    def _sides(self, saved: Tensor) -> tuple[int, int, int]:
-        return self.features.shape[1], saved.shape[2], saved.shape[3]

@@ -4,17 +4,17 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.config.checks import check_count
-from cyclegan.networks.generators.bicubic import note_size, resize
-from cyclegan.networks.generators.srcnn import luma, refuse_shrink
+from cyclegan.networks.generators.bicubic import register_resizing, resize
+from cyclegan.networks.generators.srcnn import luma
 
 
 class DCSCN(nn.Module):
-    """Convolutions in a row whose outputs are all seen by a reconstruction of 1x1 convolutions
+    """Convolutions in sequence whose outputs all enter a reconstruction of 1x1 convolutions
     (Yamanaka et al., 2017), with PReLU and no norm, on the luma of BT.601.
 
     N3HW in [-1, 1] to N3(H scale)(W scale), not clamped. All layers work at the small size; a
-    pixel-shuffle lays their output out as a correction of the bicubic enlargement, whose chroma
-    stays as it is. The defaults are the authors' second, larger version; the paper's own are
+    pixel-shuffle of their output is added to the bicubic enlargement, which keeps its chroma. The
+    defaults are the authors' second, larger version; the paper's own are
     layers=7, filters=96, min_filters=32, and c-DCSCN is layers=7, filters=32, min_filters=8,
     decay=1.2, wide=24, narrow=8.
 
@@ -22,11 +22,10 @@ class DCSCN(nn.Module):
         layers: number of 3x3 convolutions that extract features.
         filters: width of the first of them.
         min_filters: width of the last.
-        decay: how fast the width falls from the one to the other: evenly at 1, early above.
+        decay: how fast the width falls from the first to the last: evenly at 1, early above.
         wide: width of the reconstruction's direct path (A1).
         narrow: width of its deeper path (B1 and B2).
         scale: how many times larger the output is; 1 to restore at the same size.
-        shrink: only 1: such a network does not reduce.
     """
 
     def __init__(
@@ -39,13 +38,11 @@ class DCSCN(nn.Module):
         wide: int = 64,
         narrow: int = 32,
         scale: int = 1,
-        shrink: int = 1,
     ) -> None:
         super().__init__()
-        refuse_shrink(shrink)
-        self.scale, self.shrink = note_size(self, scale=scale, shrink=shrink)
-        self.multiple = 1
-        widths = _falling(layers, filters, min_filters, decay)
+        self.scale, _ = register_resizing(self, scale=scale)
+        self.size_multiple = 1
+        widths = _widths(layers, filters, min_filters, decay)
         pairs = zip([1, *widths], widths, strict=False)
         self.extract = nn.ModuleList(_conv(before, after, 3) for before, after in pairs)
         self.direct = _conv(sum(widths), check_count("wide", wide, least=1), 1)
@@ -53,30 +50,30 @@ class DCSCN(nn.Module):
             _conv(sum(widths), check_count("narrow", narrow, least=1), 1), _conv(narrow, narrow, 3)
         )
         self.correction = nn.Conv2d(wide + narrow, scale**2, 1)
-        self.lay_out = nn.PixelShuffle(scale)
+        self.pixel_shuffle = nn.PixelShuffle(scale)
 
     def forward(self, image: Tensor) -> Tensor:
         features = [luma(image)]
         for layer in self.extract:
             features.append(layer(features[-1]))
-        found = torch.cat(features[1:], dim=1)
-        joined = torch.cat([self.direct(found), self.deeper(found)], dim=1)
-        # The same step in red, green and blue moves the luma by as much, and no chroma.
-        correction: Tensor = self.lay_out(self.correction(joined))
+        extracted = torch.cat(features[1:], dim=1)
+        joined = torch.cat([self.direct(extracted), self.deeper(extracted)], dim=1)
+        # The same change of red, green and blue changes the luma by as much, and no chroma.
+        correction: Tensor = self.pixel_shuffle(self.correction(joined))
         return resize(image, scale=self.scale) + correction
 
 
-def _falling(layers: int, filters: int, min_filters: int, decay: float) -> list[int]:
-    """The width of each layer: the share of `filters - min_filters` that is gone at layer i of
-    0 ... n is (i / n) ** (1 / decay).
+def _widths(layers: int, filters: int, min_filters: int, decay: float) -> list[int]:
+    """The width of each layer: at layer i of 0 ... n it has fallen by (i / n) ** (1 / decay) of the
+    difference between `filters` and `min_filters`.
     """
     check_count("layers", layers, least=1, most=128)
     check_count("min_filters", min_filters, least=1)
     check_count("filters", filters, least=min_filters)
     if not isinstance(decay, int | float) or isinstance(decay, bool) or not 0 < decay <= 100:
         raise ValueError(f"decay={decay} must be a number above 0, at most 100")
-    gone = [(i / max(1, layers - 1)) ** (1 / decay) for i in range(layers)]
-    return [int((filters - min_filters) * (1 - share) + min_filters) for share in gone]
+    fallen = [(i / max(1, layers - 1)) ** (1 / decay) for i in range(layers)]
+    return [int((filters - min_filters) * (1 - share) + min_filters) for share in fallen]
 
 
 def _conv(in_channels: int, out_channels: int, side: int) -> nn.Sequential:

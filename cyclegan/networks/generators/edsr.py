@@ -3,41 +3,43 @@ input, or its bicubic resizing, plus a correction.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cyclegan.config.checks import check_count
-from cyclegan.networks.generators.bicubic import note_size, resize
-from cyclegan.networks.layers import Block, check_highpass, detail
+from cyclegan.networks.generators.bicubic import register_resizing, resize
+from cyclegan.networks.layers import Encoder, ResidualBlock, check_highpass, high_pass
 
 
-class ResidualGenerator(nn.Module):
+class RestorationGenerator(Encoder):
     """Layers without norms on an image folded by pixel-unshuffle, and a resize-convolution back.
 
     NCHW in [-1, 1] to NCHW, `scale` times larger or `shrink` times smaller; height and width must
-    be multiples of `multiple`. The layers work at the smaller size of the two, folded; a reducing
-    network still sees every pixel, folded by `shrink` as well. The way back is a
+    be multiples of `size_multiple`. The layers work at the smaller of the two sizes, folded; a
+    reducing network still sees every pixel, folded by `shrink` as well. Upsampling is by
     resize-convolution: a pixel-shuffle leaves a checkerboard that a discriminator with strides of
     2 hardly sees.
 
     Args:
+        body: makes the layers between the first one and the upsampling, from their width.
         channels: width of the layers; half of it at the output's size.
-        body: makes the layers between the first one and the way back, from their width.
-        fold: how many pixels a side are folded into channels before the first layer; 1 for none.
+        fold: how many pixels per side are folded into channels before the first layer; 1 for none.
             None is 2 for an output of the input's size, else 1.
-        highpass: side in pixels of a mean that is taken off what the layers see, or 0. Colours and
-            light then pass unseen and unchanged, and the layers learn detail from the first step.
+        highpass: kernel size in pixels of a local mean that is subtracted from what the layers see,
+            or 0. Colours and light then pass unchanged, and the layers learn detail from the first
+            step.
         reduce: by how much the image is first reduced and enlarged again. A generator into a
             low-resolution domain then begins as a loss of detail rather than as the identity, and
-            cannot hide in its output the detail that its partner is to find again.
+            cannot hide in its output the detail that its partner is to restore.
         scale: how many times larger the output is.
         shrink: how many times smaller it is.
-        noise: planes of random numbers, N(0, 1), that the layers see beside the image, drawn anew
-            each time from torch's global generator. A generator into a domain of noisy images
-            needs them to make noise, which no image without noise tells it (Bulat et al., 2018).
+        noise: planes of random numbers, N(0, 1), that the layers see beside the image, drawn from
+            torch's global generator in each pass. A generator into a domain of noisy images needs
+            them to make noise (Bulat et al., 2018).
     """
 
     highpass_side: Tensor | None
@@ -45,31 +47,31 @@ class ResidualGenerator(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        *,
         body: Callable[[int], nn.Sequential],
-        fold: int | None,
-        highpass: int,
-        reduce: int,
-        scale: int,
-        shrink: int,
-        noise: int,
+        channels: int = 64,
+        /,
+        *,
+        fold: int | None = None,
+        highpass: int = 0,
+        reduce: int = 1,
+        scale: int = 1,
+        shrink: int = 1,
+        noise: int = 0,
     ) -> None:
         super().__init__()
+        check_count("channels", channels, least=2, most=4096)
         self.highpass = check_highpass(highpass)
-        self.scale, self.shrink = note_size(self, scale=scale, shrink=shrink)
+        self.scale, self.shrink = register_resizing(self, scale=scale, shrink=shrink)
         if fold is None:
             fold = 2 if scale == shrink else 1
         self.fold = check_count("fold", fold, least=1) * shrink
         self.reduce = check_count("reduce", reduce, least=1)
-        self.multiple = math.lcm(self.fold, reduce)
-        # More planes than this would read as one more pixel folded.
+        self.size_multiple = math.lcm(self.fold, reduce)
+        # More planes would look like one more folded pixel to `from_weights`.
         self.noise = check_count("noise", noise, least=0, most=6 * self.fold + 2)
-        self.head = conv(
-            3 * self.fold**2 + noise, check_count("channels", channels, least=2, most=4096)
-        )
+        self.head = conv(3 * self.fold**2 + noise, channels)
         self.body = body(channels)
-        self.enlarge = _enlargement(channels, scale=scale, fold=fold)
+        self.enlarge = _upsampler(channels, scale=scale, fold=fold)
         self.fine = conv(channels + 3, channels // 2)
         self.correction = conv(channels // 2, 3)
         # Buffers, so that a weight file alone tells how the network was trained.
@@ -85,33 +87,24 @@ class ResidualGenerator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         image = self._reduced(image)
         base = resize(image, scale=self.scale, shrink=self.shrink)
-        seen = detail(image, self.highpass)
+        seen = high_pass(image, self.highpass)
         features = self.head(self._folded(seen))
         features = self.enlarge(features + self.body(features))
-        # The pixels themselves once more: from enlarged features alone, fine detail comes in dots.
-        seen = seen if base is image else detail(base, self.highpass)
+        # The pixels are an input again: from enlarged features alone, fine detail becomes dots.
+        seen = seen if base is image else high_pass(base, self.highpass)
         features = functional.leaky_relu(self.fine(torch.cat([features, seen], dim=1)), 0.2)
         output: Tensor = base + self.correction(features)
         return output
 
-    def encode(self, image: Tensor, layers: Sequence[int] | None = None) -> list[Tensor]:
-        """The outputs of these layers, N x C x h x w each, in their order; nothing after the last
-        is run. Layer 0 is what the network sees of the image, 1 the first convolution, and then
-        come the body's modules; None stands for `encode_layers`.
-
-        Raises ValueError for a layer that is not there.
-        """
-        wanted = self.encode_layers if layers is None else layers
-        for layer in wanted:
-            check_count("layer", layer, least=0, most=1 + len(self.body))
-        features = detail(self._reduced(image), self.highpass)
-        taken = {0: features}
-        for index in range(1, max(wanted, default=0) + 1):
-            if index == 1:
-                features = self._folded(features)
-            features = self.head(features) if index == 1 else self.body[index - 2](features)
-            taken[index] = features
-        return [taken[index] for index in wanted]
+    def layer_outputs(self, image: Tensor) -> Iterator[Tensor]:
+        """What the network sees of the image, the first convolution, then the body's modules."""
+        features = high_pass(self._reduced(image), self.highpass)
+        yield features
+        features = self.head(self._folded(features))
+        yield features
+        for layer in self.body:
+            features = layer(features)
+            yield features
 
     def _folded(self, seen: Tensor) -> Tensor:
         folded = functional.pixel_unshuffle(seen, self.fold)
@@ -127,44 +120,28 @@ class ResidualGenerator(nn.Module):
         return functional.interpolate(small, scale_factor=self.reduce, mode="bilinear")
 
 
-class EDSRGenerator(ResidualGenerator):
+class EDSRGenerator(RestorationGenerator):
     """Residual blocks without norms (Lim et al., 2017).
 
-    With the image folded by 2, it works at half the resolution with four times the channels, costs
-    a fraction of a network at full resolution and sees every pixel.
+    With the image folded by 2, it works at half the resolution with four times the channels: at a
+    fraction of the cost of a network at full resolution, with every pixel as an input.
 
     Args:
         blocks: number of residual blocks.
-        channels, fold, highpass, reduce, scale, shrink, noise: as of `ResidualGenerator`.
+        channels, **options: as in `RestorationGenerator`.
     """
 
-    def __init__(
-        self,
-        channels: int = 64,
-        *,
-        blocks: int = 8,
-        fold: int | None = None,
-        highpass: int = 0,
-        reduce: int = 1,
-        scale: int = 1,
-        shrink: int = 1,
-        noise: int = 0,
-    ) -> None:
+    def __init__(self, channels: int = 64, *, blocks: int = 8, **options: Any) -> None:
         check_count("blocks", blocks, least=0, most=512)
-        super().__init__(
-            channels,
-            body=lambda width: nn.Sequential(*(EDSRBlock(width) for _ in range(blocks))),
-            fold=fold,
-            highpass=highpass,
-            reduce=reduce,
-            scale=scale,
-            shrink=shrink,
-            noise=noise,
-        )
+
+        def body(width: int) -> nn.Sequential:
+            return nn.Sequential(*(EDSRBlock(width) for _ in range(blocks)))
+
+        super().__init__(body, channels, **options)
 
 
-class EDSRBlock(Block):
-    """x + 0.1 conv(relu(conv(x))): without norms, unscaled branches would add up (section 3.3)."""
+class EDSRBlock(ResidualBlock):
+    """x + 0.1 conv(relu(conv(x))); without norms, unscaled branches would add up (section 3.3)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -178,14 +155,13 @@ class EDSRBlock(Block):
 
 
 def conv(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the size."""
-    # Errors gather at the border: reflection gives it neighbours like any other pixel's.
+    """A 3x3 convolution to the same size, with reflected borders, as zeros cause errors there."""
     return nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect")
 
 
-def _enlargement(channels: int, *, scale: int, fold: int) -> nn.Module:
-    """From the layers' size to the output's: learned by `scale`, step by step, then smoothly by
-    `fold`, after which the pixels are there to be looked at.
+def _upsampler(channels: int, *, scale: int, fold: int) -> nn.Module:
+    """From the layers' size to the output's: learned by `scale`, one prime factor at a time, then
+    bilinear by `fold`, as the network sees the pixels once more after it.
     """
     smooth = nn.Upsample(scale_factor=fold, mode="bilinear")
     if scale == 1:

@@ -1,26 +1,27 @@
 """The residual generator of CycleGAN (Johnson et al., 2016; Zhu et al., 2017)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from torch import Tensor, nn, ones
 from torch.nn import functional
 
 from cyclegan.config.checks import check_choice, check_count, check_flag
-from cyclegan.networks.cpu.row_convolution import NarrowConv
-from cyclegan.networks.cpu.winograd import Conv3x3
+from cyclegan.networks.cpu.row_convolution import RowConv2d
+from cyclegan.networks.cpu.winograd import WinogradConv2d
 from cyclegan.networks.layers import (
-    ENLARGEMENTS,
-    Block,
+    UPSAMPLERS,
     BlurPool,
+    Encoder,
+    ResidualBlock,
     conv_bias,
     norm_layer,
 )
 
 
-class ResnetGenerator(nn.Module):
+class ResnetGenerator(Encoder):
     """A 7x7 convolution, halvings, residual blocks, doublings, a 7x7 convolution and tanh.
 
-    NCHW in [-1, 1] to the same shape; height and width must be multiples of `multiple`.
+    NCHW in [-1, 1] to the same shape; height and width must be multiples of `size_multiple`.
     With the defaults the state dict is the classic implementation's resnet_9blocks, key for key;
     with antialias=true it is CUT's.
 
@@ -29,12 +30,12 @@ class ResnetGenerator(nn.Module):
         blocks: number of residual blocks.
         downs: number of halvings, 0 to 5, each doubling the width.
         norm: instance, batch or none.
-        upsample: deconv (classic), or one without a checkerboard: resize (nearest neighbour and a
+        upsample: deconv (classic), or without a checkerboard: resize (nearest neighbour and a
             convolution) or pixelshuffle (a convolution whose channels become pixels).
         dropout: 0.5 dropout inside the blocks.
         residual: the network's output is a correction that is added to its input. Colours and
-            composition then hold from the first step, which suits restoration.
-        antialias: halvings are a convolution and a blur-pool (Zhang, 2019), and deconv doublings
+            composition are then right from the first step, which suits restoration.
+        antialias: a halving is a convolution and a blur-pool (Zhang, 2019), and a deconv doubling
             a bilinear enlargement and a convolution, as in CUT (Park et al., 2020). Details then
             do not flicker as they move.
     """
@@ -57,12 +58,13 @@ class ResnetGenerator(nn.Module):
         check_count("channels", channels, least=1, most=4096)
         check_count("blocks", blocks, least=0, most=512)
         check_count("downs", downs, least=0, most=5)
-        check_choice("upsample", upsample, ["deconv", *ENLARGEMENTS])
+        check_choice("upsample", upsample, ["deconv", *UPSAMPLERS])
         check_flag("dropout", dropout)
         check_flag("residual", residual)
         check_flag("antialias", antialias)
-        self.multiple, self.downs = 2**downs, downs
-        layers = [*_head(channels, norm)]
+        self.size_multiple, self.downs = 2**downs, downs
+        first = nn.Conv2d(3, channels, 7, bias=conv_bias(norm))
+        layers = [nn.ReflectionPad2d(3), first, norm_layer(norm)(channels), nn.ReLU(inplace=True)]
         for _ in range(downs):
             layers += _down(channels, norm, antialias)
             channels *= 2
@@ -70,12 +72,12 @@ class ResnetGenerator(nn.Module):
         for _ in range(downs):
             layers += _up(channels, norm, upsample, antialias)
             channels //= 2
-        layers += [nn.ReflectionPad2d(3), NarrowConv(channels, 3, 7), nn.Tanh()]
+        layers += [nn.ReflectionPad2d(3), RowConv2d(channels, 3, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
         # A buffer, so that a weight file alone tells that the network was trained this way.
         self.register_buffer("residual_scale", ones(()) if residual else None)
         self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
-            _drop_fixed_kernels
+            _drop_blur_kernels
         )
 
     @property
@@ -85,7 +87,7 @@ class ResnetGenerator(nn.Module):
 
     @property
     def encode_layers(self) -> tuple[int, ...]:
-        """Where CUT looks: the pixels, each halving convolution, the first and the middle block."""
+        """CUT's layers: the pixels, each halving convolution, the first and the middle block."""
         convs = [i for i, layer in enumerate(self.model) if isinstance(layer, nn.Conv2d)]
         blocks = [i for i, layer in enumerate(self.model) if isinstance(layer, ResnetBlock)]
         middle = blocks[(len(blocks) - 1) // 2 :]
@@ -95,50 +97,36 @@ class ResnetGenerator(nn.Module):
         output: Tensor = self.model(image)
         return output if self.residual_scale is None else self.residual_scale * image + output
 
-    def encode(self, image: Tensor, layers: Sequence[int] | None = None) -> list[Tensor]:
-        """The outputs of `self.model`'s layers with these indices, N x C x h x w each, in their
-        order; nothing after the last is run. Layer 0 gives the pixels with 3 reflected round them.
-
-        Raises ValueError for an index that is not there.
-        """
-        wanted = self.encode_layers if layers is None else layers
-        for index in wanted:
-            check_count("layer", index, least=0, most=len(self.model) - 1)
-        taken: dict[int, Tensor] = {}
+    def layer_outputs(self, image: Tensor) -> Iterator[Tensor]:
+        """The outputs of `self.model`'s layers; layer 0 is the image with 3 px of reflection."""
         features = image
-        for index, layer in enumerate(self.model[: max(wanted, default=-1) + 1]):
-            # A ReLU in place would change the features taken just before it.
+        for layer in self.model:
+            # An in-place ReLU would change the features returned before it.
             in_place = isinstance(layer, nn.ReLU)
             features = functional.relu(features) if in_place else layer(features)
-            taken[index] = features
-        return [taken[index] for index in wanted]
+            yield features
 
 
-class ResnetBlock(Block):
-    """x + conv(relu(norm(conv(x)))), normed, with reflected borders."""
+class ResnetBlock(ResidualBlock):
+    """x + norm(conv(relu(norm(conv(x))))), with reflected borders."""
 
     def __init__(self, channels: int, *, norm: str, dropout: bool) -> None:
         super().__init__()
         bias = conv_bias(norm)
         self.conv_block = nn.Sequential(
             nn.ReflectionPad2d(1),
-            Conv3x3(channels, channels, bias=bias),
+            WinogradConv2d(channels, channels, bias=bias),
             norm_layer(norm)(channels),
             nn.ReLU(inplace=True),
             *([nn.Dropout(0.5)] if dropout else []),
             nn.ReflectionPad2d(1),
-            Conv3x3(channels, channels, bias=bias),
+            WinogradConv2d(channels, channels, bias=bias),
             norm_layer(norm)(channels),
         )
 
     def branch(self, features: Tensor) -> Tensor:
         added: Tensor = self.conv_block(features)
         return added
-
-
-def _head(channels: int, norm: str) -> list[nn.Module]:
-    conv = nn.Conv2d(3, channels, 7, bias=conv_bias(norm))
-    return [nn.ReflectionPad2d(3), conv, norm_layer(norm)(channels), nn.ReLU(inplace=True)]
 
 
 def _down(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
@@ -152,7 +140,7 @@ def _up(channels: int, norm: str, upsample: str, antialias: bool) -> list[nn.Mod
     half, bias = channels // 2, conv_bias(norm)
     layers: list[nn.Module]
     if upsample != "deconv":
-        layers = [ENLARGEMENTS[upsample](channels, half, bias=bias)]
+        layers = [UPSAMPLERS[upsample](channels, half, bias=bias)]
     elif antialias:
         # Bilinear enlargement by 2 is CUT's: zeros between the pixels, then the blur [1, 3, 3, 1].
         conv = nn.Conv2d(channels, half, 3, padding=1, bias=bias)
@@ -164,10 +152,10 @@ def _up(channels: int, norm: str, upsample: str, antialias: bool) -> list[nn.Mod
     return [*layers, norm_layer(norm)(half), nn.ReLU(inplace=True)]
 
 
-def _drop_fixed_kernels(
+def _drop_blur_kernels(
     network: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object
 ) -> None:
-    """CUT's files also hold the blur kernels, which never change."""
+    """CUT's files also hold the blur kernels, which are constant."""
     for name, module in network.named_modules():
         if isinstance(module, BlurPool | nn.Upsample):
             state_dict.pop(f"{prefix}{name}.filt", None)

@@ -1,4 +1,4 @@
-"""python -m cyclegan monitor: the live page again, for runs that are over, copied or going on."""
+"""python -m cyclegan monitor: the live page of runs that are finished, copied or in training."""
 
 import signal
 import sys
@@ -15,7 +15,7 @@ from cyclegan.config.value_types import UserPath
 
 class MonitorSettings(BaseModel):
     """Show runs on a live page from their files alone, each on a page of its own and, of several,
-    all in one, until Ctrl-C. Runs that are still going on are followed.
+    all in one, until Ctrl-C. Runs that are still in training are followed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -23,7 +23,7 @@ class MonitorSettings(BaseModel):
     runs: tuple[str, ...] = Field(
         (),
         description="names of runs, or their folders; none: all runs",
-        json_schema_extra={"positional": "RUN"},
+        json_schema_extra={"positional": "[RUN]..."},
     )
     checkpoints_dir: UserPath = Field(Path("checkpoints"), description="where runs live")
     port: int = Field(8097, ge=1, le=65535, description="port of the page; a free one if taken")
@@ -33,40 +33,36 @@ class MonitorSettings(BaseModel):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Until it is interrupted; raises UserError where there is no such run, or no server."""
+    """Runs until it is interrupted; raises UserError if there is no such run, or no server."""
     settings = check(MonitorSettings, parse(MonitorSettings, arguments))
     from cyclegan.pages.visdom.server.login import check_host
 
     check_host(settings.host, option="--host")
-    # Torch takes seconds to import: --help and a mistyped option answer before it.
-    from cyclegan.pages.follow.follow import watch
+    # Importing torch takes seconds: --help and a mistyped option answer before that.
+    from cyclegan.pages.follow.follow_runs import follow_runs
 
-    folders = _folders(settings)
-    # Ended like this too, the server and its folder are not left behind.
+    run_dirs = _find(settings.runs, settings.checkpoints_dir)
+    # SIGTERM too must not leave the server and its folder behind.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    watch(folders, port=settings.port, host=settings.host, say=_say)
+    follow_runs(run_dirs, port=settings.port, host=settings.host)
     return 0
 
 
-def _folders(settings: MonitorSettings) -> list[Path]:
-    from cyclegan.runs.record import find_runs, is_run
+def _find(runs: Sequence[str], checkpoints_dir: Path) -> list[Path]:
+    from cyclegan.runs.folder import find_runs, is_run
 
-    place = settings.checkpoints_dir
-    known = find_runs(place) if place.is_dir() else []
-    if not settings.runs:
-        if not known:
-            raise UserError(f"there is no run in {place}: give the folder of one, or train first")
-        return known
-    folders = []
-    for run in settings.runs:
-        choices = [path for path in (place / run, Path(run).expanduser()) if is_run(path)]
+    known = find_runs(checkpoints_dir) if checkpoints_dir.is_dir() else []
+    if not runs and not known:
+        raise UserError(
+            f"there is no run in {checkpoints_dir}: give the folder of one, or train first"
+        )
+    run_dirs = []
+    for run in runs:
+        choices = [path for path in (checkpoints_dir / run, Path(run).expanduser()) if is_run(path)]
         if not choices:
             names = ", ".join(sorted(path.name for path in known)) or "none"
-            raise UserError(f"{run} is no run, nor a run's folder; runs in {place}: {names}")
-        folders.append(choices[0])
-    return folders
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+            raise UserError(
+                f"{run} is neither a run nor a run's folder; runs in {checkpoints_dir}: {names}"
+            )
+        run_dirs.append(choices[0])
+    return run_dirs or known

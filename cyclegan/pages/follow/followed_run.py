@@ -1,141 +1,133 @@
-"""A run and its live page, brought up to date from the run's files."""
+"""A run and its live page, which is updated from the run's files."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from cyclegan.config.errors import UserError
 from cyclegan.data.files.images import UnreadableImage
 from cyclegan.monitor.health.history import Curves
-from cyclegan.monitor.health.summary import judge
+from cyclegan.monitor.health.summary import summarize_health
 from cyclegan.pages.visdom.monitor import VisdomMonitor
 from cyclegan.pages.visdom.server.process import Server
 from cyclegan.runs.artifacts import Preview
-from cyclegan.runs.control_files import ask
+from cyclegan.runs.control_files import send_request
+from cyclegan.runs.folder import is_locked, total_steps
 from cyclegan.runs.hard_example_files import HARD_IMAGES_FILE, read_hard_images
-from cyclegan.runs.metrics_log import Point, Tail, read_metrics
+from cyclegan.runs.metrics_log import MetricsReader, Point, read_metrics
 from cyclegan.runs.preview_files import preview_path, preview_steps, read_preview
-from cyclegan.runs.record import is_held, total_steps
 
-# Seconds. To judge a run takes all of its points, of which a run of days has many.
-JUDGE_EVERY = 10.0
+# Seconds. Health is computed from all points, of which a run of days has many.
+HEALTH_INTERVAL = 10.0
 
 
-class Watched:
-    """Its files are only read, but for those by which a run that goes on is controlled."""
+class FollowedRun:
+    """Writes nothing in the run's folder but the files that control a run in training."""
 
-    def __init__(
-        self, folder: Path, env: str, *, server: Server, env_dir: Path, say: Callable[[str], None]
-    ) -> None:
-        self.folder = folder
+    def __init__(self, run_dir: Path, env: str, *, server: Server, env_dir: Path) -> None:
+        self.run_dir = run_dir
         self.env = env
         self.curves = Curves()
-        self._tail = Tail(folder)
-        self._told: set[tuple[int, int]] = set()
-        self._step = -1
+        self._reader = MetricsReader(run_dir)
+        self._seen: set[tuple[int, int]] = set()
+        self._last_step = -1
         history = list(self._new_points())
-        self._judge_at = 0.0 if history else float("inf")
+        self._health_due = 0.0 if history else float("inf")
         self._hard_images = 0
-        self._previews = self._stamps()
+        self._previews = self._preview_times()
         self._page = VisdomMonitor(
             env=env,
             env_dir=env_dir,
             server=server.url.rpartition(":")[0],
             port=server.port,
             history=history,
-            run_dir=folder,
-            control=self._control if is_held(folder) else None,
-            say=say,
+            run_dir=run_dir,
+            control=self._control if is_locked(run_dir) else None,
         )
-        # The page reads the pictures there are by itself, but for one of the step that it is told
-        # of first: that is shown with the rest.
-        self._previews.pop(self._step, None)
-        # What is shown at an earlier step than another thing makes the page go back.
-        self._now = max([self._step, *self._previews])
+        # The page itself reads the previews before its first step; that step's is shown here.
+        self._previews.pop(self._last_step, None)
+        # The page takes a step before the last one it was given for a rollback.
+        self._shown_step = max([self._last_step, *self._previews])
 
     @property
     def is_empty(self) -> bool:
-        return self._now < 0
+        return self._shown_step < 0
 
-    def look(self) -> None:
-        """Tells the page what is new in the files."""
-        # Points first: a preview is there before the points of later steps are.
+    def update(self) -> None:
+        """Sends the page what is new in the files."""
+        # Points first: a preview is written before the points of later steps.
         points = list(self._new_points())
         previews = self._new_previews()
         for step, values in points:
             self._show_previews(previews, before=step)
             self._page.scalars(step, values)
-            self._now = step
+            self._shown_step = step
         self._show_previews(previews, before=float("inf"))
-        if points and self._judge_at == float("inf"):
-            self._judge_at = time.monotonic() + JUDGE_EVERY
-        if time.monotonic() >= self._judge_at:
-            self._judge_at = float("inf")
-            self._judge()
+        if points and self._health_due == float("inf"):
+            self._health_due = time.monotonic() + HEALTH_INTERVAL
+        if time.monotonic() >= self._health_due:
+            self._health_due = float("inf")
+            self._show_health()
         self._show_hard_images()
 
     def _new_points(self) -> Iterator[Point]:
-        """Those that were not there before; a file that was written anew has many that were."""
-        try:
-            for step, values in self._tail.more():
-                mark = step, hash(repr(values))
-                if mark in self._told:
-                    continue
-                if step < self._step:
-                    self._told = {told for told in self._told if told[0] < step}
-                    self.curves.forget(step)
-                self._told.add(mark)
-                self._step = step
-                self.curves.add(step, values)
-                yield step, values
-        except OSError:
-            # A folder on a network may be away for a moment.
-            return
-
-    def _stamps(self) -> dict[int, int]:
-        """When each preview was written."""
-        stamps = {}
+        """The points not seen before; a file that was rewritten repeats many."""
         # A folder on a network may be away for a moment.
         with suppress(OSError):
-            for step in preview_steps(self.folder):
+            for step, values in self._reader.read_new():
+                mark = step, hash(repr(values))
+                if mark in self._seen:
+                    continue
+                if step < self._last_step:
+                    self._seen = {seen for seen in self._seen if seen[0] < step}
+                    self.curves.forget(step)
+                self._seen.add(mark)
+                self._last_step = step
+                self.curves.add(step, values)
+                yield step, values
+
+    def _preview_times(self) -> dict[int, int]:
+        """The steps of the previews, and when each was written."""
+        times = {}
+        with suppress(OSError):
+            for step in preview_steps(self.run_dir):
                 with suppress(OSError):
-                    stamps[step] = preview_path(self.folder, step).stat().st_mtime_ns
-        return stamps
+                    times[step] = preview_path(self.run_dir, step).stat().st_mtime_ns
+        return times
 
     def _new_previews(self) -> list[int]:
-        before, self._previews = self._previews, self._stamps()
-        return [step for step, stamp in self._previews.items() if before.get(step) != stamp]
+        before, self._previews = self._previews, self._preview_times()
+        return [step for step, written in self._previews.items() if before.get(step) != written]
 
     def _show_previews(self, steps: list[int], *, before: float) -> None:
-        """Takes from `steps` those that are shown."""
+        """Removes from `steps` those that it shows."""
         while steps and steps[0] < before:
             step = steps.pop(0)
-            # An earlier one than what the page was told of would make it go back.
-            if step >= self._now:
-                # It is read here: one that is half copied is not the newest yet.
+            if step >= self._shown_step:
+                # Read here, because a half-copied file must not become the newest preview.
                 with suppress(UnreadableImage):
-                    self._page.show(step, Preview(read_preview(self.folder, step)))
-                    self._now = step
+                    self._page.show(step, Preview(read_preview(self.run_dir, step)))
+                    self._shown_step = step
 
-    def _judge(self) -> None:
-        points = read_metrics(self.folder)
-        health = judge(points, total_steps=total_steps(self.folder, points))
+    def _show_health(self) -> None:
+        points = read_metrics(self.run_dir)
+        health = summarize_health(points, total_steps=total_steps(self.run_dir, points))
         if health is not None:
-            self._page.show(self._now, health)
+            self._page.show(self._shown_step, health)
 
     def _show_hard_images(self) -> None:
         try:
-            stamp = (self.folder / HARD_IMAGES_FILE).stat().st_mtime_ns
+            written = (self.run_dir / HARD_IMAGES_FILE).stat().st_mtime_ns
         except OSError:
             return
-        if stamp != self._hard_images and (images := read_hard_images(self.folder)) is not None:
-            self._page.show(self._now, images)
-        self._hard_images = stamp
+        if written != self._hard_images and (images := read_hard_images(self.run_dir)) is not None:
+            self._page.show(self._shown_step, images)
+        self._hard_images = written
 
-    def _control(self, what: str) -> None:
-        if not is_held(self.folder):
-            raise UserError(f"{self.folder.name} has ended: nothing is asked of it any more")
-        ask(self.folder, what)
+    def _control(self, request: str) -> None:
+        if not is_locked(self.run_dir):
+            raise UserError(f"{self.run_dir.name} has ended and takes no more requests")
+        send_request(self.run_dir, request)

@@ -3,28 +3,28 @@ const stack = document.querySelector(".stack");
 const when = document.getElementById("when");
 const pictures = [...stack.querySelectorAll("img")];
 
-function show(place) {
-  pictures.forEach((picture, i) => picture.classList.toggle("shown", i === place));
-  document.getElementById("step").textContent = `step ${pictures[place].dataset.step}`;
+function show(index) {
+  pictures.forEach((picture, i) => picture.classList.toggle("shown", i === index));
+  document.getElementById("step").textContent = `step ${pictures[index].dataset.step}`;
 }
 if (when) {
   stack.classList.add("live");
   when.oninput = () => show(Number(when.value));
-  // A browser that comes back to the page may have kept where the slider stood.
+  // A browser that returns to the page may have kept the position of the slider.
   show(Number(when.value));
 }
 
-const plain = (value) => {
+const threeDigits = (value) => {
   if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en");
   const three = Number(value.toPrecision(3));
   return three && Math.abs(three) < 1e-3 ? three.toExponential() : String(three);
 };
 
-// Every chart tells the values under the pointer in its legend, and the newest ones otherwise.
+// The legend of a chart shows the values under the pointer, or the newest ones.
 for (const chart of document.querySelectorAll(".chart")) {
   const plot = chart.querySelector(".plot");
-  const told = [...chart.querySelectorAll(".legend b")];
-  const newest = told.map((value) => value.textContent);
+  const shown = [...chart.querySelectorAll(".legend b")];
+  const newest = shown.map((value) => value.textContent);
   const [left, right] = chart.dataset.x.split(" ").map(Number);
   const [low, high] = chart.dataset.y.split(" ").map(Number);
   const units = plot.querySelector("svg").viewBox.baseVal.width;
@@ -40,14 +40,14 @@ for (const chart of document.querySelectorAll(".chart")) {
     const near = (points) =>
       points.reduce((best, point) => (Math.abs(point.x - x) < Math.abs(best.x - x) ? point : best));
     curves.forEach((points, i) => {
-      told[i].textContent = plain(high - (near(points).y / units) * (high - low));
+      shown[i].textContent = threeDigits(high - (near(points).y / units) * (high - low));
     });
     mark.style.left = `${(100 * x) / units}%`;
-    mark.dataset.step = plain(Math.round(left + (x / units) * (right - left)));
+    mark.dataset.step = threeDigits(Math.round(left + (x / units) * (right - left)));
     plot.append(mark);
   });
   plot.addEventListener("pointerleave", () => {
     mark.remove();
-    told.forEach((value, i) => (value.textContent = newest[i]));
+    shown.forEach((value, i) => (value.textContent = newest[i]));
   });
 }

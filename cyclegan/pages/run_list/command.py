@@ -1,8 +1,9 @@
-"""python -m cyclegan runs: the runs there are, how each stands, and how good it is."""
+"""python -m cyclegan runs: a list of the runs, their state and their best values."""
 
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,8 +15,8 @@ from cyclegan.config.value_types import UserPath
 
 
 class RunsSettings(BaseModel):
-    """List the runs, the newest first: name, data, steps, how each stands (running, paused,
-    finished, stopped, failed, crashed), its health, and the best that was measured.
+    """List the runs, the newest first: name, data, steps, state (running, paused, finished,
+    stopped, failed, crashed), health, and the best values measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -29,25 +30,25 @@ class RunsSettings(BaseModel):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status, 0; raises UserError where there is no such folder."""
+    """Returns the exit status, 0; raises UserError if there is no such folder."""
     settings = check(RunsSettings, parse(RunsSettings, arguments))
     folder = settings.checkpoints_dir
     if not folder.is_dir() and folder != RunsSettings.model_fields["checkpoints_dir"].default:
         raise UserError(f"--checkpoints_dir {folder} is not a folder: check the path")
-    # Torch takes seconds to import: --help and a mistyped option answer before it.
+    # Importing torch takes seconds: --help and a mistyped option answer before that.
     from rich.console import Console
 
-    from cyclegan.pages.run_list.table import as_dict, summary, table
-    from cyclegan.runs.record import find_runs
+    from cyclegan.pages.run_list.run_table import run_table, summarize_run
+    from cyclegan.runs.folder import find_runs
 
-    runs = [summary(path) for path in (find_runs(folder) if folder.is_dir() else ())]
+    runs = [summarize_run(path) for path in (find_runs(folder) if folder.is_dir() else ())]
     if settings.json_only:
-        sys.stdout.write(json.dumps([as_dict(run) for run in runs], indent=2) + "\n")
+        sys.stdout.write(json.dumps([asdict(run) for run in runs], indent=2) + "\n")
     elif not runs:
         sys.stdout.write(f"there is no run in {folder} yet: python train.py begins one\n")
     else:
         console = Console(highlight=False)
-        # In a file a line has room for everything.
-        width = None if console.is_terminal else 1000
-        Console(highlight=False, width=width).print(table(runs))
+        # A file has room for long lines.
+        console.width = console.width if console.is_terminal else 1000
+        console.print(run_table(runs))
     return 0

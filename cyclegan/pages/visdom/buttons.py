@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,8 +15,9 @@ from urllib.parse import urlsplit
 
 from cyclegan.pages.visdom.drawing import Window
 from cyclegan.pages.visdom.server.login import is_loopback
-from cyclegan.pages.visdom.text import notice
-from cyclegan.pages.visdom.windows import CELL, Message, text
+from cyclegan.pages.visdom.windows import CELL, Message, notice
+
+logger = logging.getLogger(__name__)
 
 CONTROLS = "controls"
 # What may be asked for, in the order of the buttons; the first takes turns with "go_on".
@@ -33,9 +35,8 @@ Asked = frozenset[str]
 
 
 class Controls:
-    """The buttons of one run's page. `control` is called with what is asked for, `news` then, and
-    `say` where that fails; all of them from a thread, as is `where`, which gives the server's
-    address and our cookie.
+    """The buttons of one run's page. `control` is called with the request, then `news`. `where`
+    gives the server's address and our cookie. All three are called from a thread.
     """
 
     def __init__(
@@ -46,14 +47,12 @@ class Controls:
         *,
         where: Callable[[], tuple[str, str]],
         news: Callable[[], None],
-        say: Callable[[str], None],
     ) -> None:
         self._env = env
         self._run_dir = run_dir
         self._control = control
         self._where = where
         self._news = news
-        self._say = say
         self._asked: Asked = frozenset()
         self._stops = False
         self._listener: threading.Thread | None = None
@@ -112,7 +111,7 @@ class Controls:
             self._control(GO_ON if turn else button)
             self._stops = self._stops or button == STOP
         except Exception as error:
-            self._say(f"the page's button for {button} did nothing: {error}")
+            logger.info(f"the page's button for {button} did nothing: {error}")
         self._news()
 
     def _now_asked(self) -> Asked:
@@ -163,7 +162,7 @@ def _rows(asked: Asked) -> Message:
 
 
 def _farewell() -> Message:
-    return text(CONTROLS, notice("The run has ended."), height=WINDOW_HEIGHT)
+    return notice(CONTROLS, "The run has ended.", height=WINDOW_HEIGHT)
 
 
 def _connected(url: str, cookie: str) -> Any:

@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 from cyclegan.data.files.images import UnreadableImage
 from cyclegan.pages.visdom.server.frames import source_of
 from cyclegan.pages.visdom.server.process import Sender
-from cyclegan.pages.visdom.slider import Frame
+from cyclegan.pages.visdom.slider import SliderFrame
 from cyclegan.pages.visdom.windows import (
     PREVIEW,
     Message,
@@ -39,7 +39,7 @@ class Drawing:
         self.url = ""
         self.sender = Sender(timeout=timeout)
         self._keys: dict[str, Hashable] = {}
-        self._sent: set[Frame] = set()
+        self._sent: set[SliderFrame] = set()
         # Visdom's own server shows the newest picture alone.
         self._is_visdoms = False
         self.preview_height = 0
@@ -72,7 +72,7 @@ class Drawing:
                 self._send("events", window.make())
                 self._keys[window.name] = window.key
 
-    def begin_slider(self, frames: list[Frame], *, drop: Callable[[Frame], None]) -> None:
+    def begin_slider(self, frames: list[SliderFrame], *, drop: Callable[[SliderFrame], None]) -> None:
         """Where there is no slider yet, makes it of the newest picture: it is to be the first
         window, and to have read all others takes a while.
         """
@@ -81,11 +81,11 @@ class Drawing:
                 if self._slide([frame], drop):
                     return
 
-    def fill_slider(self, frames: list[Frame], *, drop: Callable[[Frame], None]) -> None:
+    def fill_slider(self, frames: list[SliderFrame], *, drop: Callable[[SliderFrame], None]) -> None:
         """Brings the slider up to date, most often by one picture."""
         self._slide(frames, drop)
 
-    def _slide(self, frames: list[Frame], drop: Callable[[Frame], None]) -> bool:
+    def _slide(self, frames: list[SliderFrame], drop: Callable[[SliderFrame], None]) -> bool:
         """Makes the slider of these; false where none of them can be read."""
         frames = frames[-1:] if self._is_visdoms else frames
         there = [frame for frame in frames if self._send_frame(frame, drop)]
@@ -98,14 +98,14 @@ class Drawing:
         self._sent = {frame for frame in self._sent if frame in frames}
         return bool(there)
 
-    def _slider(self, frames: list[Frame]) -> Message:
+    def _slider(self, frames: list[SliderFrame]) -> Message:
         newest = frames[-1]
         if self._is_visdoms:
             return plain_slider(newest.step, newest.encode(), size=newest.size)
         sources = [(frame.step, source_of(self.env, frame.name)) for frame in frames]
         return slider(sources, size=newest.size)
 
-    def _send_frame(self, frame: Frame, drop: Callable[[Frame], None]) -> bool:
+    def _send_frame(self, frame: SliderFrame, drop: Callable[[SliderFrame], None]) -> bool:
         """Whether our own server has it now, or Visdom's could have it."""
         if frame in self._sent:
             return True

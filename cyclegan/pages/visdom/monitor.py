@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -15,8 +16,10 @@ from cyclegan.pages.visdom.drawing import Drawing
 from cyclegan.pages.visdom.live_page import page
 from cyclegan.pages.visdom.server.login import LOCALHOST
 from cyclegan.pages.visdom.server_location import Place
-from cyclegan.pages.visdom.slider import Frame, Frames
-from cyclegan.runs.artifacts import Exhibit, Preview
+from cyclegan.pages.visdom.slider import PreviewSlider, SliderFrame
+from cyclegan.runs.artifacts import Artifact, Preview
+
+logger = logging.getLogger(__name__)
 
 INTERVAL = 2.0  # seconds between updates, at least
 TIMEOUT = 5.0  # seconds for one message
@@ -36,8 +39,8 @@ class VisdomMonitor:
     "go_on", "save", "preview" or "stop", and the page shows which of these files are in `run_dir`.
     Curves whose names are `expected` have their windows from the start.
 
-    A server that lost the windows is sent them again. `say` gets one line for the page's address,
-    one when the server is gone and one when it is back. Both are called from threads.
+    A server that lost the windows is sent them again. One message tells the page's address, one
+    that the server is gone, and one that it is back. `control` is called from a thread.
     """
 
     def __init__(
@@ -45,7 +48,6 @@ class VisdomMonitor:
         *,
         env: str,
         env_dir: Path,
-        say: Callable[[str], None],
         server: str = "http://127.0.0.1",
         port: int = 8097,
         host: str = LOCALHOST,
@@ -56,11 +58,10 @@ class VisdomMonitor:
     ) -> None:
         # Visdom's page reads / and + in the name of an environment as signs of its own.
         self.env = re.sub(r"[^\w.-]", "_", env)
-        self._say = say
         self._lock = threading.Lock()
         self._curves = Curves()
-        self._frames = Frames(run_dir)
-        self._exhibits: dict[type, tuple[int, Any]] = {}
+        self._slider = PreviewSlider(run_dir)
+        self._artifacts: dict[type, tuple[int, Any]] = {}
         # The newest step told, and the first that a monitor of this run was told by the run itself.
         self._told, self._first = -1, float("inf")
         for step, values in history:
@@ -82,7 +83,7 @@ class VisdomMonitor:
         self._expected = tuple(expected)
         if control is not None and run_dir is not None:
             self._controls = Controls(
-                self.env, run_dir, control, where=self._where, news=self._now, say=say
+                self.env, run_dir, control, where=self._where, news=self._now
             )
         self._thread = threading.Thread(target=self._run, name="visdom", daemon=True)
         self._thread.start()
@@ -93,13 +94,13 @@ class VisdomMonitor:
             self._curves.add(step, values)
         self._news.set()
 
-    def show(self, step: int, exhibit: Exhibit) -> None:
+    def show(self, step: int, artifact: Artifact) -> None:
         with self._lock:
             self._go_to(step)
-            if isinstance(exhibit, Preview):
-                self._frames.add(step, exhibit)
+            if isinstance(artifact, Preview):
+                self._slider.add(step, artifact)
             else:
-                self._exhibits[type(exhibit)] = step, exhibit
+                self._artifacts[type(artifact)] = step, artifact
         self._news.set()
 
     def close(self) -> None:
@@ -113,7 +114,7 @@ class VisdomMonitor:
         """Before a step already told, the run went back: what came later is not to be seen."""
         if step < self._told:
             self._curves.forget(step)
-            self._frames.forget(step)
+            self._slider.forget(step)
         self._told = step
         self._first = min(step, self._first)
 
@@ -141,12 +142,12 @@ class VisdomMonitor:
     def _read_previews(self) -> None:
         try:
             # Not under the lock: a disk may take its time.
-            found = self._frames.find()
+            found = self._slider.find()
         except OSError as error:
-            self._say(f"earlier previews are not shown ({error.strerror})")
+            logger.info(f"earlier previews are not shown ({error.strerror})")
             return
         with self._lock:
-            last = self._frames.take_up(found, before=self._first)
+            last = self._slider.prepend(found, before=self._first)
             self._begins = self._begins and last < 0
             self._told = max(self._told, last)
         if self._told >= 0:
@@ -160,14 +161,14 @@ class VisdomMonitor:
         except Exception as error:
             if not self._lost:
                 reason = getattr(error, "reason", error)
-                self._say(f"Visdom cannot be reached ({reason}): training goes on without it")
+                logger.info(f"Visdom cannot be reached ({reason}): training goes on without it")
             self._lost = True
             self._drawing.forget()
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             return False
         address = f"{self._place.shown}/env/{self.env}"
         if self._lost or address != self._address:
-            self._say(f"Visdom {'is back' if self._lost else 'shows the run'}: {address}")
+            logger.info(f"Visdom {'is back' if self._lost else 'shows the run'}: {address}")
         self._address, self._lost = address, False
         self._pause = pause
         if self._controls and not self._closing.is_set():
@@ -185,13 +186,13 @@ class VisdomMonitor:
         self._drawing.look(url)
         began, computed = time.monotonic(), time.thread_time()
         with self._lock:
-            curves, exhibits = self._curves.copy(), dict(self._exhibits)
-            frames = self._frames.copy()
+            curves, artifacts = self._curves.copy(), dict(self._artifacts)
+            frames = self._slider.copy()
         self._drawing.begin_slider(frames, drop=self._drop)
         self._drawing.draw(
             page(
                 curves,
-                exhibits,
+                artifacts,
                 controls=self._controls,
                 expected=self._expected,
                 preview_height=self._drawing.preview_height,
@@ -202,6 +203,6 @@ class VisdomMonitor:
         self._drawing.fill_slider(frames, drop=self._drop)
         return max(INTERVAL, min(LONGEST_PAUSE, max(lasted / SHARE, computed / COMPUTING_SHARE)))
 
-    def _drop(self, frame: Frame) -> None:
+    def _drop(self, frame: SliderFrame) -> None:
         with self._lock:
-            self._frames.drop(frame)
+            self._slider.drop(frame)

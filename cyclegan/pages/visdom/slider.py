@@ -1,7 +1,7 @@
-"""The previews on the page's slider, over a run's whole time: bounded however long it is."""
+"""The previews on the page's slider, whose number is bounded however long a run is."""
 
-import bisect
 import io
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,9 @@ MAX_FRAMES = 200
 
 
 @dataclass(eq=False)
-class Frame:
-    """A preview: as it is shown, as the JPEG that the page gets, or in the run's folder. Once the
-    JPEG was asked for, `name` and `size` are known: of its bytes, and in pixels.
+class SliderFrame:
+    """A preview in memory, as a JPEG, or in its file. `name`, a hash of the JPEG, and `size` in
+    pixels are known after the first `encode`.
     """
 
     step: int
@@ -30,50 +30,55 @@ class Frame:
     size: tuple[int, int] = (0, 0)
 
     def encode(self) -> bytes:
-        """The JPEG; raises UnreadableImage where the picture is gone."""
-        preview, data = self.preview, self.data
-        if preview is not None:
-            self.data = data = preview.jpeg
+        """The JPEG; raises UnreadableImage if the picture is gone."""
+        data = self.data
+        if self.preview is not None:
+            self.data = data = self.preview.jpeg
             self.preview = None
         elif not data:
             if self.run_dir is None:
                 raise UnreadableImage("it is kept nowhere")
             data = small_preview(self.run_dir, self.step)
-        self.name, self.size = name_of(data), _size(data)
+        self.name = name_of(data)
+        with Image.open(io.BytesIO(data)) as image:
+            self.size = image.size
         return data
 
-    def leave_to_its_file(self) -> None:
-        """Where it has one, it needs no memory."""
+    def release(self) -> None:
+        """Frees the picture's memory, if it has a file."""
         self.preview = None
         if self.run_dir is not None:
             self.data = b""
 
 
-class Frames:
-    """Previews over a run's whole time: the first, the newest, and some between, evenly spread."""
+class PreviewSlider:
+    """The first preview, the newest, and some evenly spread between them."""
 
     def __init__(self, run_dir: Path | None) -> None:
         self._run_dir = run_dir
-        self._frames: list[Frame] = []
+        self._frames: list[SliderFrame] = []
 
     def find(self) -> list[int]:
-        """The steps in the run's folder; raises OSError where that cannot be read."""
+        """The steps of the previews in the run's folder; raises OSError if it cannot be read."""
         return preview_steps(self._run_dir) if self._run_dir else []
 
-    def take_up(self, found: Sequence[int], *, before: float) -> int:
-        """Begins with the previews of these steps `before` that; gives the last, or -1."""
-        earlier = [Frame(step, self._run_dir) for step in found if step < before]
-        self._frames = _spread(earlier, MAX_FRAMES - len(self._frames)) + self._frames
+    def prepend(self, steps: Sequence[int], *, before: float) -> int:
+        """Puts the previews of these steps, as far as they are earlier than `before`, in front;
+        returns the last step on the slider, or -1.
+        """
+        earlier = [step for step in steps if step < before]
+        chosen = _evenly_spread(earlier, MAX_FRAMES - len(self._frames))
+        self._frames[:0] = [SliderFrame(step, self._run_dir) for step in chosen]
         return self._frames[-1].step if self._frames else -1
 
     def add(self, step: int, preview: Preview) -> None:
         self.forget(step)
-        # One picture at most waits in memory; those before it are found again in their files.
+        # At most one picture stays in memory; the earlier ones are read from their files.
         for frame in self._frames:
-            frame.leave_to_its_file()
-        self._frames.append(Frame(step, self._run_dir, preview))
+            frame.release()
+        self._frames.append(SliderFrame(step, self._run_dir, preview))
         if len(self._frames) > MAX_FRAMES:
-            # Of those between, the one that leaves the smallest gap.
+            # Drops the one that leaves the smallest gap.
             steps = [frame.step for frame in self._frames]
             gaps = [after - before for before, after in zip(steps, steps[2:], strict=False)]
             del self._frames[1 + gaps.index(min(gaps))]
@@ -82,28 +87,21 @@ class Frames:
         """Drops the previews of that step and later ones."""
         self._frames = [frame for frame in self._frames if frame.step < step]
 
-    def drop(self, frame: Frame) -> None:
-        """Gives up on one that cannot be read."""
+    def drop(self, frame: SliderFrame) -> None:
+        """Drops a preview that cannot be read."""
         self._frames = [other for other in self._frames if other is not frame]
 
-    def copy(self) -> list[Frame]:
+    def copy(self) -> list[SliderFrame]:
         return self._frames.copy()
 
 
-def _spread(frames: list[Frame], most: int) -> list[Frame]:
-    """At most so many: the first, the last, and those nearest to even distances in steps."""
-    if len(frames) <= max(2, most):
-        return frames
-    steps = [frame.step for frame in frames]
+def _evenly_spread(steps: Sequence[int], count: int) -> list[int]:
+    """At most `count` steps: the first, the last, and those nearest to even distances."""
+    if len(steps) <= max(2, count):
+        return list(steps)
     chosen = set()
-    for index in range(most):
-        wanted = steps[0] + (steps[-1] - steps[0]) * index / (most - 1)
-        right = bisect.bisect_left(steps, wanted)
-        near = (steps[place] for place in (right - 1, right) if 0 <= place < len(steps))
-        chosen.add(min(near, key=lambda step: abs(step - wanted)))
-    return [frame for frame in frames if frame.step in chosen]
-
-
-def _size(jpeg: bytes) -> tuple[int, int]:
-    with Image.open(io.BytesIO(jpeg)) as image:
-        return image.width, image.height
+    for index in range(count):
+        wanted = steps[0] + (steps[-1] - steps[0]) * index / max(1, count - 1)
+        right = bisect_left(steps, wanted)
+        chosen.add(min(steps[max(0, right - 1) : right + 1], key=lambda s: abs(s - wanted)))
+    return sorted(chosen)

@@ -1,135 +1,79 @@
-"""The windows of the live page, as the messages that make them.
+"""The windows of the live page, as Visdom's messages.
 
-A page at least 1280 px wide has three columns of cells. Visdom puts windows side by side in the
-order of their making, and moves them up where there is room: beside a tall preview, two cells wide,
-the third column begins with what comes first and third in the rows beneath.
+A page at least 1280 px wide has three columns of cells. Visdom places windows side by side in the
+order in which they were made, and moves them up where there is room: beside a tall preview, two
+cells wide, the third column begins with the first and the third window of the rows beneath.
 """
 
 from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
 from typing import Any
 
-from cyclegan.monitor.health.curves import losses, smoothed
-from cyclegan.monitor.health.history import Drawn
+from cyclegan.monitor.health.history import CurvePoints
+from cyclegan.pages.plots import is_noisy, lines_of
 
 Message = dict[str, Any]
 
 PREVIEW, HEALTH = "preview", "health"
-# Pixels. Visdom leaves 10 between windows.
+# Pixels. Visdom leaves a gap of 10 between windows.
 GAP = 10
 CELL, HEIGHT = 406, 290
-LEAST = 400  # of the health's
-# Visdom's grid.
-_ROW, _BAR_AND_GAP = 15, 24
-# Of the slider: no fewer than there are pictures.
-POSITIONS = 200
 TWO_CELLS, THREE_CELLS = 2 * CELL + GAP, 3 * CELL + 2 * GAP
+MIN_HEALTH_HEIGHT = 400
+# A row of Visdom's grid, and what a window needs besides its content: its bar and a gap.
+_ROW, _BAR_AND_GAP = 15, 24
+# Positions of the slider: no fewer than there are previews.
+POSITIONS = 200
 
-# A domain, or a network, has the same colour in all windows.
-OWN_COLOURS = {
-    "_G_AB": "#2f6fb2",
-    "_G_BA": "#e0742c",
-    "_D_A": "#3a9a5b",
-    "_D_B": "#b8475a",
-    "_A": "#2f6fb2",
-    "_B": "#e0742c",
-}
 COLOURS = ("#2f6fb2", "#e0742c", "#3a9a5b", "#b8475a", "#7a5ea8", "#8a6d4f", "#c9599f", "#6b7280")
+GREY = "#6b7280"
 _DASHES = ("solid", "dash", "dot", "dashdot")
-FAINT = "#6b7280"
 
-# What the values of these groups are bound to; a rate that stays at 2e-4 would get an axis from -1
-# to 1 without its zero.
+# The bounds of these quantities. Other axes include 0, without which a learning rate that stays at
+# 2e-4 would get an axis from -1 to 1, but for decibels, whose 0 means nothing.
 _RANGES = {
     "share of pairs that D tells apart": [0, 1.02],
     "correlation of fake with its input": [-1.02, 1.02],
 }
-_WITHOUT_ZERO = ("PSNR to real B, dB",)
-_SMOOTHED_TOO = "gradient norms"
+_WITHOUT_ZERO = ("PSNR to real B, dB", "psnr")
+
+_TEXT_STYLE = Path(__file__).with_name("text_window.css")
 
 
-def plot(title: str, curves: Mapping[str, Drawn], *, of_runs: bool = False) -> Message:
-    """Curves of one group; of noisy ones the smoothed line is strong and the points are faint.
-
-    Where each is of another run, by whose name it goes, they are drawn as they are.
+def plot(title: str, curves: Mapping[str, CurvePoints], *, of_runs: bool = False) -> Message:
+    """Curves of one group; noisy ones are faint behind their running means. With `of_runs` each
+    curve goes by the name of its run, and is drawn as it is.
     """
     traces = []
-    noisy = bool(losses(dict.fromkeys(curves, 0.0))) or title == _SMOOTHED_TOO
-    for name, colour, dash in _looks(curves, of_runs=of_runs):
-        points = curves[name]
-        if noisy and not of_runs and len(points.values) > 2:
-            line = {"color": _faint(colour), "width": 1}
-            extra = {"showlegend": False, "hoverinfo": "skip", "legendgroup": name}
-            traces.append(line_of(f"{name}, each", points, line) | extra)
-            points = Drawn(points.steps, short(smoothed(points.values)))
-        line = {"color": colour, "width": 2, "dash": dash}
-        traces.append(line_of(name, points, line) | {"legendgroup": name})
+    for line in lines_of(
+        curves,
+        smooth=lambda name, values: not of_runs and is_noisy(name) and len(values) > 2,
+        same_quantity=of_runs,
+    ):
+        colour, values = COLOURS[line.colour], line.values
+        if line.means:
+            faint = {"color": _translucent(colour), "width": 1}
+            extra = {"showlegend": False, "hoverinfo": "skip", "legendgroup": line.name}
+            traces.append(_trace(f"{line.name}, each", line.steps, values, faint) | extra)
+            values = rounded(line.means)
+        style = {"color": colour, "width": 2, "dash": _DASHES[line.dash]}
+        traces.append(_trace(line.name, line.steps, values, style) | {"legendgroup": line.name})
     return figure(title, traces, layout_of(title, curves))
 
 
 def empty_plot(title: str) -> Message:
-    """Keeps the place of curves that are still to come."""
+    """Reserves the place of curves that are still to come."""
     note = {
         "text": "comes with the first reports and previews",
-        "font": {"size": 12, "color": FAINT},
+        "font": {"size": 12, "color": GREY},
         **{"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False},
     }
-    return figure(title, [nothing()], layout_of(title, ()) | {"annotations": [note]})
-
-
-def slider(frames: Sequence[tuple[int, str]], *, size: tuple[int, int]) -> Message:
-    """The preview's window on our own server: steps and sources, the newest last, whose size is in
-    pixels.
-
-    It always has POSITIONS, over which the pictures are spread, and stands at the last: a page goes
-    blank when its slider gets shorter, and moves when the server's moves.
-    """
-    placed = [frames[index * len(frames) // POSITIONS] for index in range(POSITIONS)]
-    content = [{"src": source, "caption": _caption(step)} for step, source in placed]
-    return _preview(size) | {"frames": content, "data": [{"type": "image_history", "content": {}}]}
-
-
-def plain_slider(step: int, jpeg: bytes, *, size: tuple[int, int]) -> Message:
-    """The preview's window on a server of Visdom's own: the newest picture alone."""
-    source = f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
-    content = {"src": source, "caption": _caption(step)}
-    return _preview(size) | {"data": [{"type": "image_history", "content": content}]}
-
-
-def height_beside(preview: int, *, beneath: int) -> int:
-    """How high the window beside the preview is to be, so that with the one beneath it, and a plot
-    where there is room for one, it ends where the preview does; all in pixels.
-    """
-    left = _rows(preview) - (_rows(beneath) if beneath else 0)
-    rows = next((r for r in (left - _rows(HEIGHT), left) if r >= _rows(LEAST)), _rows(LEAST))
-    return rows * _ROW - _BAR_AND_GAP
-
-
-def _rows(height: int) -> int:
-    return math.ceil((height + _BAR_AND_GAP) / _ROW)
-
-
-def text(win: str, html: str, *, width: int = CELL, height: int = HEIGHT) -> Message:
-    """A window of HTML, in which everything that is not ours has been escaped."""
-    return {
-        "win": win,
-        "data": [{"type": "text", "content": html}],
-        "opts": {"title": win, "width": width, "height": height},
-    }
-
-
-def _preview(size: tuple[int, int]) -> Message:
-    # Beneath the picture there is room for caption and slider.
-    height = round(size[1] * TWO_CELLS / size[0]) + 60
-    return {"win": PREVIEW, "opts": {"title": PREVIEW, "width": TWO_CELLS, "height": height}}
-
-
-def _caption(step: int) -> str:
-    return f"step {step:,}"
+    return figure(title, [], layout_of(title, ()) | {"annotations": [note]})
 
 
 def figure(
@@ -140,36 +84,65 @@ def figure(
     width: int = CELL,
     height: int = HEIGHT,
 ) -> Message:
+    # Visdom takes no plot without a trace.
+    data = list(traces) or [_trace("", [], [], {}) | {"showlegend": False}]
     opts = {"title": title, "width": width, "height": height}
-    return {"win": title, "data": list(traces), "layout": layout, "opts": opts}
+    return {"win": title, "data": data, "layout": layout, "opts": opts}
 
 
-def nothing() -> Message:
-    """Visdom takes no plot without a trace."""
-    return line_of("", Drawn([], []), {}) | {"showlegend": False}
+def slider(frames: Sequence[tuple[int, str]], *, size: tuple[int, int]) -> Message:
+    """The preview's window on our own server: steps and sources of the previews, the newest last,
+    whose size is given in pixels.
+
+    It always has POSITIONS, over which the previews are spread, and stands at the last: a page goes
+    blank if its slider gets shorter, and moves if the server's moves.
+    """
+    shown = [frames[index * len(frames) // POSITIONS] for index in range(POSITIONS)]
+    content = [{"src": source, "caption": f"step {step:,}"} for step, source in shown]
+    return _preview(size) | {"frames": content, "data": [{"type": "image_history", "content": {}}]}
 
 
-def line_of(name: str, points: Drawn, line: Message) -> Message:
-    """Of a single point, which makes no line, the point."""
-    return {
-        **{"type": "scatter", "mode": "markers" if len(points.steps) == 1 else "lines"},
-        **{"name": name, "line": line, "x": points.steps, "y": points.values},
-        # The page's smoothing button expects a marker's line, even on curves without.
-        "marker": {"size": 7, "line": {"width": 0}} | {"color": line.get("color", FAINT)},
-    }
+def plain_slider(step: int, jpeg: bytes, *, size: tuple[int, int]) -> Message:
+    """The preview's window on a server of Visdom's own: the newest picture alone."""
+    source = f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
+    content = {"src": source, "caption": f"step {step:,}"}
+    return _preview(size) | {"data": [{"type": "image_history", "content": content}]}
+
+
+def text(name: str, html: str, *, width: int = CELL, height: int = HEIGHT) -> Message:
+    """A window of HTML, in which everything that is not ours has been escaped."""
+    style = _TEXT_STYLE.read_text(encoding="utf-8")
+    content = f'<style>{style}</style><div class="run-text">{html}</div>'
+    opts = {"title": name, "width": width, "height": height}
+    return {"win": name, "data": [{"type": "text", "content": content}], "opts": opts}
+
+
+def notice(name: str, words: str, *, width: int = CELL, height: int = HEIGHT) -> Message:
+    return text(name, f'<p class="faint">{escape(words)}</p>', width=width, height=height)
+
+
+def height_beside(preview: int, *, beneath: int) -> int:
+    """The height in pixels of the window beside the preview: together with the one beneath it, and
+    a plot if there is room for one, it ends where the preview does.
+    """
+    left = _rows(preview) - (_rows(beneath) if beneath else 0)
+    least = _rows(MIN_HEALTH_HEIGHT)
+    rows = next((rows for rows in (left - _rows(HEIGHT), left) if rows >= least), least)
+    return rows * _ROW - _BAR_AND_GAP
 
 
 def layout_of(title: str, names: Iterable[str]) -> Message:
+    """The axes and the legend of a plot of curves with these names."""
     axis = {
         **{"gridcolor": "#eceff3", "linecolor": "#c9ced6", "zerolinecolor": "#c9ced6"},
-        **{"tickfont": {"size": 10, "color": FAINT}, "exponentformat": "e", "nticks": 6},
-        # To see whether a number sticks out of the window takes a fifth of the time of drawing.
+        **{"tickfont": {"size": 10, "color": GREY}, "exponentformat": "e", "nticks": 6},
+        # Checking whether a label sticks out of the window takes a fifth of the time of drawing.
         "ticklabeloverflow": "allow",
     }
-    across: Message = axis | {"tickformat": "~s", "title": axis_title("step"), "zeroline": False}
-    up: Message = axis | {"rangemode": "normal" if title in _WITHOUT_ZERO else "tozero"}
+    x_axis: Message = axis | {"tickformat": "~s", "title": axis_title("step"), "zeroline": False}
+    y_axis: Message = axis | {"rangemode": "normal" if title in _WITHOUT_ZERO else "tozero"}
     if title in _RANGES:
-        up["range"] = _RANGES[title]
+        y_axis["range"] = _RANGES[title]
     # The legend stands above the curves, in as many lines as it takes.
     lines = math.ceil(sum(6 * len(name) + 44 for name in names) / (CELL - 60))
     return {
@@ -180,31 +153,43 @@ def layout_of(title: str, names: Iterable[str]) -> Message:
         "showlegend": lines > 0,
         "hovermode": "x unified",
         "margin": {"l": 52, "r": 14, "t": 14 + 19 * lines, "b": 40},
-        "xaxis": across,
-        "yaxis": up,
+        "xaxis": x_axis,
+        "yaxis": y_axis,
     }
 
 
 def axis_title(title: str) -> Message:
-    return {"text": title, "standoff": 4, "font": {"size": 10, "color": FAINT}}
+    return {"text": title, "standoff": 4, "font": {"size": 10, "color": GREY}}
 
 
-def _looks(names: Iterable[str], *, of_runs: bool) -> Iterator[tuple[str, str, str]]:
-    """Name, colour and dash of each, no two alike while there are enough."""
-    used: Counter[str] = Counter()
-    for index, name in enumerate(names if of_runs else sorted(names)):
-        stem = "" if of_runs else name.split(".", 1)[0]
-        own = next((c for suffix, c in OWN_COLOURS.items() if stem.endswith(suffix)), None)
-        colour = own or COLOURS[index % len(COLOURS)]
-        yield name, colour, _DASHES[used[colour] % len(_DASHES)]
-        used[colour] += 1
-
-
-def _faint(colour: str) -> str:
-    # Not by opacity: the page sets that of lines to 1.
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.28)"
-
-
-def short(values: Iterable[float]) -> list[float]:
+def rounded(values: Iterable[float]) -> list[float]:
+    """Four significant digits: shorter messages."""
     return [float(f"{value:.4g}") for value in values]
+
+
+def _trace(
+    name: str, steps: Sequence[int], values: Sequence[float], line: Mapping[str, object]
+) -> Message:
+    return {
+        # A single point makes no line.
+        **{"type": "scatter", "mode": "markers" if len(steps) == 1 else "lines"},
+        **{"name": name, "line": line, "x": steps, "y": values},
+        # The page's smoothing button expects a marker's line, even on curves without markers.
+        "marker": {"size": 7, "line": {"width": 0}} | {"color": line.get("color", GREY)},
+    }
+
+
+def _preview(size: tuple[int, int]) -> Message:
+    # Leaves room for the caption and the slider beneath the picture.
+    height = round(size[1] * TWO_CELLS / size[0]) + 60
+    return {"win": PREVIEW, "opts": {"title": PREVIEW, "width": TWO_CELLS, "height": height}}
+
+
+def _rows(height: int) -> int:
+    return math.ceil((height + _BAR_AND_GAP) / _ROW)
+
+
+def _translucent(colour: str) -> str:
+    # The page sets the opacity of lines to 1, so it must be part of the colour.
+    red, green, blue = (int(colour[index : index + 2], 16) for index in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.28)"

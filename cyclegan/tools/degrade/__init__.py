@@ -1,1 +1,1 @@
-"""`python -m cyclegan degrade`: a low-resolution domain from photographs."""
+"""`python -m cyclegan degrade`: makes a low-resolution domain of photographs."""

@@ -1,1 +1,1 @@
-"""`python -m cyclegan doctor`: a data folder looked over before a long run."""
+"""`python -m cyclegan doctor`: inspects a data folder before a long run."""

@@ -1,224 +1,173 @@
-"""The contact sheet: what the domains look like side by side and, below, what was found in them."""
+"""The contact sheet: samples of both domains side by side, and below them the findings."""
 
-import os
-import warnings
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageOps
 
 from cyclegan.config.errors import printable
 from cyclegan.data.files.images import UnreadableImage, read_image
 from cyclegan.data.files.reading import ImageFile
-from cyclegan.tools.doctor.findings import KINDS, Finding
-from cyclegan.tools.doctor.inspection import Diagnosis, Part
-from cyclegan.tools.doctor.printout import statistics, verdict
+from cyclegan.tools.doctor.data_inspection import InspectedFolder, Inspection
+from cyclegan.tools.doctor.findings import KINDS
+from cyclegan.tools.doctor.findings_report import folder_statistics, verdict
+from cyclegan.tools.doctor.image_inspection import map_in_threads
 
-# So many images of either domain are shown, drawn at random from the seed.
-COUNT = 32
+# Random samples of each domain.
+NUM_SAMPLES = 32
 SEED = 0
 
-CELL = 96
-_GAP = 8
+TILE = 96
+_STEP = TILE + 8
 _MARGIN = 28
 _COLUMNS = 8
-_BLOCK = _COLUMNS * (CELL + _GAP) - _GAP
-_WIDTH = 2 * _BLOCK + 3 * _MARGIN
+_BLOCK_WIDTH = _COLUMNS * _STEP + 20
+_HEADING = 52
 _CAPTION = 32
 
-_INK = "#1d2330"
-_FAINT = "#697386"
-_GROUND = "#ffffff"
-_TILE = "#eef0f4"
-_COLOURS = {"error": "#d92d20", "warning": "#e08600", "note": "#3b6fd4"}
-_GOOD = "#1a8a4a"
-
-Thumbs = dict[ImageFile, Image.Image]
+_BLACK, _GRAY, _GREEN, _PALE = "#1d2330", "#697386", "#1a8a4a", "#eef0f4"
+_COLORS = {"warning": "#e08600", "error": "#d92d20", "note": "#3b6fd4"}
 
 
-@dataclass
-class Pen:
-    """Draws on a sheet from the top down, at the height `y`."""
+class _Block(NamedTuple):
+    """A heading above rows of tiles. Each group of files has one outline, in a colour or none."""
 
-    sheet: Image.Image
-    y: int = _MARGIN
+    color: str | tuple[int, ...]
+    title: str
+    words: str
+    groups: Sequence[tuple[Sequence[ImageFile], str | None]]
 
-    def text(self, x: int, y: int, words: str, *, size: int = 15, fill: str = _INK) -> None:
-        font = ImageFont.load_default(size)
-        ImageDraw.Draw(self.sheet).text((x, y), printable(words), fill=fill, font=font)
 
-    def tile(self, x: int, y: int, image: Image.Image | None, outline: str | None = None) -> None:
-        """An image in its frame; a crossed one stands for a file that cannot be shown."""
-        pen = ImageDraw.Draw(self.sheet)
-        pen.rectangle((x, y, x + CELL - 1, y + CELL - 1), fill=_TILE)
-        if image is not None:
-            left, top = (CELL - image.width) // 2, (CELL - image.height) // 2
-            self.sheet.paste(image, (x + left, y + top))
+class ContactSheet:
+    """Draws an inspection from the top down into `image`."""
+
+    def __init__(self, inspection: Inspection) -> None:
+        domains, findings = _domain_blocks(inspection), _finding_blocks(inspection)
+        self.inspection = inspection
+        groups = [group for block in (*domains, *findings) for group in block.groups]
+        self.tiles = _load_tiles(inspection, [file for files, _ in groups for file in files])
+        # The largest possible height; the unused rest is cropped.
+        height = 200 + NUM_SAMPLES // _COLUMNS * _STEP + len(findings) * 200
+        self.image = Image.new("RGB", (2 * _BLOCK_WIDTH + 2 * _MARGIN, height), "white")
+        self.canvas = ImageDraw.Draw(self.image)
+        title = str(inspection.root or "images of A and B")
+        self._text(_MARGIN, _MARGIN, title, 26, width=2 * _BLOCK_WIDTH)
+        color = _GREEN if inspection.ok else _COLORS["error"]
+        self._text(_MARGIN, _MARGIN + 36, verdict(inspection), 15, color)
+        columns = enumerate(domains)
+        y = max(self._block(_MARGIN + i * _BLOCK_WIDTH, 104, block) for i, block in columns)
+        for block in findings:
+            y = self._block(_MARGIN, y + 16, block, columns=2 * _COLUMNS, captions=True)
+        self.image = self.image.crop((0, 0, self.image.width, y + _MARGIN))
+
+    def _block(
+        self, x: int, y: int, block: _Block, *, columns: int = _COLUMNS, captions: bool = False
+    ) -> int:
+        """Returns the y below the block."""
+        self.canvas.rectangle((x, y, x + 35, y + 35), fill=block.color)
+        self._text(x + 46, y - 2, block.title, 19)
+        self._text(x + 46, y + 21, block.words, 14, _GRAY)
+        place = 0
+        for files, outline in block.groups:
+            row, column = divmod(place, columns)
+            left, top = x + column * _STEP, y + _HEADING + row * _STEP
+            for index, file in enumerate(files):
+                self._tile(left + index * _STEP, top, file, caption=captions)
+            if outline:
+                right = left + len(files) * _STEP - 6
+                box = (left - 3, top - 3, right, top + TILE + 2)
+                self.canvas.rectangle(box, outline=outline, width=3)
+            place += len(files)
+        num_rows = -(-place // columns)
+        return y + _HEADING + num_rows * (_STEP + captions * _CAPTION)
+
+    def _tile(self, x: int, y: int, file: ImageFile, *, caption: bool) -> None:
+        """The image, or a cross if the file cannot be shown, above its name and its folder."""
+        if (tile := self.tiles.get(file)) is not None:
+            self.image.paste(tile, (x, y))
         else:
-            for ends in ((30, 30, CELL - 31, CELL - 31), (30, CELL - 31, CELL - 31, 30)):
-                pen.line([x + ends[0], y + ends[1], x + ends[2], y + ends[3]], "#b3bac7", 3)
-        if outline is not None:
-            pen.rectangle((x - 3, y - 3, x + CELL + 2, y + CELL + 2), outline=outline, width=3)
+            self.canvas.rectangle((x, y, x + TILE - 1, y + TILE - 1), fill=_PALE)
+            middle = (x + TILE // 2, y + TILE // 2)
+            self.canvas.text(middle, "x", _GRAY, font_size=64, anchor="mm")
+        if caption:
+            folder, _, name = self.inspection.name(file).rpartition("/")
+            self._text(x, y + TILE + 4, name, 11, width=TILE)
+            self._text(x, y + TILE + 18, folder, 11, _GRAY, width=TILE)
+
+    def _text(
+        self, x: int, y: int, words: str, size: int, color: str = _BLACK, *, width: int = 2000
+    ) -> None:
+        """Writes the words or, if they are wider than `width`, their end, where names differ."""
+        words = shown = printable(words)
+        while words and self.canvas.textlength(shown, font_size=size) > width:
+            words = words[1:]
+            shown = f"...{words}"
+        self.canvas.text((x, y), shown, color, font_size=size)
 
 
-def draw(found: Diagnosis) -> Image.Image:
-    """A and B beside each other, flagged images outlined, then a row for each kind of finding."""
-    chosen = {part.name: _choose(part) for part in found.parts if part.name.startswith("train")}
-    rows = {kind: _row(findings) for kind, findings in found.by_kind().items()}
-    tiles = [file for groups in rows.values() for group in groups for file in group]
-    thumbs = _thumbs(found, {*(file for files in chosen.values() for file in files), *tiles})
-    # As tall as it could be at most; what is left over is cut off.
-    height = 240 + COUNT // _COLUMNS * (CELL + _GAP) + len(rows) * (CELL + 100)
-    pen = Pen(Image.new("RGB", (_WIDTH, height), _GROUND))
-    _head(pen, found)
-    _domains(pen, found, chosen, thumbs)
-    for kind, groups in rows.items():
-        _findings(pen, found, kind, groups, thumbs)
-    return pen.sheet.crop((0, 0, _WIDTH, pen.y + _MARGIN))
+def _domain_blocks(inspection: Inspection) -> list[_Block]:
+    """Random usable images of each training domain, the same each time."""
+    # In reverse order, in which the colour of an error replaces that of a warning.
+    outlines = {
+        file: _COLORS[KINDS[kind].severity]
+        for kind, findings in reversed(inspection.findings.items())
+        if KINDS[kind].severity != "note"
+        for finding in findings
+        for file in finding.files
+    }
+    blocks = []
+    for folder in (each for each in inspection.folders if each.name.startswith("train")):
+        files = [image.file for image in folder.usable]
+        chosen = np.random.default_rng(SEED).permutation(len(files))[:NUM_SAMPLES]
+        samples = [files[index] for index in sorted(chosen.tolist())]
+        groups = [([file], outlines.get(file)) for file in samples]
+        blocks.append(_Block(*_domain_heading(folder), groups))
+    return blocks
 
 
-def _head(pen: Pen, found: Diagnosis) -> None:
-    title = str(found.root) if found.root is not None else "images of A and B"
-    pen.text(_MARGIN, pen.y, _elided(title, 26, 2 * _BLOCK), size=26)
-    pen.text(_MARGIN, pen.y + 36, verdict(found), fill=_GOOD if found.ok else _COLOURS["error"])
-    pen.y += 76
+def _domain_heading(folder: InspectedFolder) -> tuple[tuple[int, ...] | str, str, str]:
+    """The mean colour, the folder's name, the number of images and their statistics."""
+    words = f"{folder.num_images} images"
+    if not (statistics := folder_statistics(folder)):
+        return _PALE, folder.name, words
+    template = (
+        ", typically {typical_size[0]}x{typical_size[1]} px, brightness {brightness:.0f}, "
+        "contrast {contrast:.0f}, saturation {saturation:.0f}"
+    )
+    color = tuple(round(value) for value in statistics["mean"])
+    return color, folder.name, words + template.format(**statistics)
 
 
-def _domains(
-    pen: Pen, found: Diagnosis, chosen: dict[str, list[ImageFile]], thumbs: Thumbs
-) -> None:
-    top, bottom = pen.y, pen.y
-    outlines = _outlines(found)
-    parts = [part for part in found.parts if part.name in chosen]
-    for column, part in enumerate(parts):
-        left = _MARGIN + column * (_BLOCK + _MARGIN)
-        _domain_head(pen, left, top, part)
-        for index, file in enumerate(chosen[part.name]):
-            x = left + index % _COLUMNS * (CELL + _GAP)
-            y = top + 52 + index // _COLUMNS * (CELL + _GAP)
-            pen.tile(x, y, thumbs.get(file), outlines.get(file))
-            bottom = max(bottom, y + CELL)
-    pen.y = max(bottom, top + 52) + _GAP
+def _finding_blocks(inspection: Inspection) -> list[_Block]:
+    """For each kind of finding, one row of its files: as many findings as fit."""
+    blocks = []
+    for kind, findings in inspection.findings.items():
+        severity, title, meaning, _ = KINDS[kind]
+        color = _COLORS[severity]
+        # The first and the last of a group lie in different folders if any do. A finding about
+        # folders has no image to show.
+        shown = [each.files[:: max(1, len(each.files) - 1)] for each in findings]
+        shown = [files for files in shown if not (isinstance(files[0], Path) and files[0].is_dir())]
+        fit = 2 * _COLUMNS // max(map(len, shown), default=1)
+        heading = f"{severity}: {len(findings)} {title}"
+        groups = [(files, color) for files in shown[:fit]]
+        blocks.append(_Block(color, heading, meaning, groups))
+    return blocks
 
 
-def _domain_head(pen: Pen, x: int, y: int, part: Part) -> None:
-    """The name, a patch of the mean colour, and how many images of what size."""
-    figures = statistics(part)
-    if figures:
-        red, green, blue = (round(value) for value in figures["mean"])
-        ImageDraw.Draw(pen.sheet).rectangle((x, y, x + 35, y + 35), fill=(red, green, blue))
-    pen.text(x + 46, y - 2, part.name, size=19)
-    about = f"{part.num_images} images"
-    if figures:
-        width, height = figures["typical_size"]
-        about += f", typically {width}x{height} px, brightness {figures['brightness']:.0f}, "
-        about += f"contrast {figures['contrast']:.0f}, saturation {figures['saturation']:.0f}"
-    pen.text(x + 46, y + 21, about, size=14, fill=_FAINT)
+def _load_tiles(inspection: Inspection, files: Sequence[ImageFile]) -> dict[ImageFile, Image.Image]:
+    """The files that can be read, also those that the program ignores, TILE px square."""
+    inspected = [each for folder in inspection.folders for each in folder.files]
+    readable = {each.file for each in inspected if each.image or "foreign" in each.problems}
+    shown = sorted(readable & set(files), key=str)
+    tiles = zip(shown, map_in_threads(_load_tile, shown, max_threads=4), strict=True)
+    return {file: tile for file, tile in tiles if tile is not None}
 
 
-def _findings(
-    pen: Pen, found: Diagnosis, kind: str, groups: Sequence[Sequence[ImageFile]], thumbs: Thumbs
-) -> None:
-    """A heading and a row of tiles; files that share a finding stand within one outline."""
-    about, count = KINDS[kind], len(found.by_kind()[kind])
-    colour = _COLOURS[about.severity]
-    pen.y += 16
-    ImageDraw.Draw(pen.sheet).rectangle((_MARGIN, pen.y, _MARGIN + 5, pen.y + 20), fill=colour)
-    pen.text(_MARGIN + 14, pen.y, f"{about.severity}: {count} {about.title}", size=17, fill=colour)
-    heading = ImageFont.load_default(17).getlength(f"{about.severity}: {count} {about.title}")
-    pen.text(_MARGIN + 30 + round(heading), pen.y + 2, about.means, size=14, fill=_FAINT)
-    pen.y += 34
-    x = _MARGIN + 3
-    for group in groups:
-        for index, file in enumerate(group):
-            left = x + index * (CELL + 4)
-            pen.tile(left, pen.y, thumbs.get(file))
-            _caption(pen, left, pen.y + CELL + 4, found.name(file))
-        right = x + len(group) * (CELL + 4) - 4
-        box = (x - 3, pen.y - 3, right + 2, pen.y + CELL + 2)
-        ImageDraw.Draw(pen.sheet).rectangle(box, outline=colour, width=3)
-        x = right + 16
-    if groups:
-        pen.y += CELL + _CAPTION
-
-
-def _caption(pen: Pen, x: int, y: int, name: str) -> None:
-    """A file's name and, below it, its folder's."""
-    place, _, name = name.rpartition("/")
-    pen.text(x, y, _elided(name, 11, CELL), size=11)
-    pen.text(x, y + 14, _elided(place, 11, CELL), size=11, fill=_FAINT)
-
-
-def _choose(part: Part) -> list[ImageFile]:
-    """A few usable images at random, the same each time, in the order of their names."""
-    files = [look.file for look in part.usable]
-    order = np.random.default_rng(SEED).permutation(len(files))[:COUNT]
-    return [files[index] for index in sorted(order.tolist())]
-
-
-def _row(findings: Sequence[Finding]) -> list[list[ImageFile]]:
-    """The files of as many findings as there is room for, two of each that several share."""
-    row: list[list[ImageFile]] = []
-    room = _WIDTH - 2 * _MARGIN
-    for finding in findings:
-        # A finding about folders has nothing to show.
-        group = [
-            file for file in _ends(finding.files) if not (isinstance(file, Path) and file.is_dir())
-        ]
-        room -= len(group) * (CELL + 4) + 12
-        if room < 0:
-            break
-        if group:
-            row.append(group)
-    return row
-
-
-def _ends(files: Sequence[ImageFile]) -> Sequence[ImageFile]:
-    # The first and the last: of a group across two folders, one of each.
-    return files if len(files) < 3 else (files[0], files[-1])
-
-
-def _outlines(found: Diagnosis) -> dict[ImageFile, str]:
-    """The colour of the gravest finding about each file, but for notes."""
-    colours: dict[ImageFile, str] = {}
-    for severity in ("warning", "error"):
-        for finding in found.findings:
-            if KINDS[finding.kind].severity == severity:
-                colours |= dict.fromkeys(finding.files, _COLOURS[severity])
-    return colours
-
-
-def _thumbs(found: Diagnosis, wanted: Iterable[ImageFile]) -> Thumbs:
-    """Small versions of those that can be read, also where the program passes over them."""
-    looks = [look for part in found.parts for look in part.looks]
-    readable = {look.file for look in looks if look.size or "foreign" in look.marks}
-    files = sorted(readable & set(wanted), key=str)
-    # Reading an image silences warnings for the process, which threads may leave so: undone here.
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        warnings.simplefilter("ignore")
-        thumbs = list(pool.map(_thumb, files))
-    return {file: thumb for file, thumb in zip(files, thumbs, strict=True) if thumb is not None}
-
-
-def _thumb(file: ImageFile) -> Image.Image | None:
+def _load_tile(file: ImageFile) -> Image.Image | None:
     try:
-        image = read_image(file)
+        return ImageOps.pad(read_image(file), (TILE, TILE), Image.Resampling.LANCZOS, _PALE)
     except UnreadableImage:
         return None
-    scale = CELL / max(image.size)
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    return image.resize(size, Image.Resampling.LANCZOS)
-
-
-def _elided(text: str, size: int, width: int) -> str:
-    """The end of the text, as much of it as fits: where names differ."""
-    font = ImageFont.load_default(size)
-    text = printable(text)
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(f"...{text}") > width:
-        text = text[1:]
-    return f"...{text}"

@@ -1,32 +1,32 @@
-"""Pictures that are there more than once, and what it means where they are."""
+"""Pictures that occur more than once, and what that means depending on the folders."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from cyclegan.tools.doctor.findings import Finding
-from cyclegan.tools.doctor.image_checks import Look
-from cyclegan.tools.doctor.perceptual_hash import alike, groups, near_pairs
+from cyclegan.tools.doctor.image_inspection import DecodedImage
+from cyclegan.tools.doctor.perceptual_hash import connected, near_pairs, resemble
 
 
-def find_duplicates(parts: Mapping[str, Sequence[Look]]) -> list[Finding]:
-    """Pictures that are there more than once, in groups; what that means depends on where."""
-    looks = [look for part in parts.values() for look in part]
-    places = [name for name, part in parts.items() for _ in part]
-    related: dict[str, list[tuple[int, int]]] = {}
-    for pair in [*_same(looks, places), *_near(looks, places)]:
-        related.setdefault(_relation(*(places[i] for i in pair)), []).append(pair)
+def find_duplicates(folders: Mapping[str, Sequence[DecodedImage]]) -> list[Finding]:
+    """One finding for each group of equal or nearly equal pictures."""
+    images = [image for folder in folders.values() for image in folder]
+    names = [name for name, folder in folders.items() for _ in folder]
+    pairs_of: dict[str, list[tuple[int, int]]] = {}
+    for pair in _duplicate_pairs(images, names):
+        pairs_of.setdefault(_relation(*(names[i] for i in pair)), []).append(pair)
     findings = []
-    for kind, pairs in related.items():
-        for group in groups(pairs):
-            same = len({_digest(looks[i]) for i in group}) == 1
-            detail = "the same pixels" if same else "nearly the same"
-            findings.append(Finding(kind, tuple(looks[i].file for i in group), detail))
+    for kind, pairs in pairs_of.items():
+        for group in connected(pairs):
+            equal = len({images[i].digest for i in group}) == 1
+            detail = "the same pixels" if equal else "nearly the same"
+            findings.append(Finding(kind, [images[i].file for i in group], detail))
     return findings
 
 
 def _relation(one: str, other: str) -> str:
-    """The kind of duplicate, by the parts (as trainA) that the two lie in."""
+    """The kind of a duplicate whose images lie in these two folders, such as trainA."""
     if one == other:
         return "repeated"
     if one[:-1] != other[:-1]:
@@ -34,40 +34,24 @@ def _relation(one: str, other: str) -> str:
     return "across_domains" if one.startswith("train") else "paired_test"
 
 
-def _same(looks: Sequence[Look], places: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Each image with the first one of the same pixels in each part."""
+def _duplicate_pairs(
+    images: Sequence[DecodedImage], names: Sequence[str]
+) -> Iterator[tuple[int, int]]:
+    """Index pairs: every image with the first of the same pixels in each folder, then pairs of
+    such first images that are nearly the same.
+    """
     first: dict[bytes, dict[str, int]] = {}
-    for index, (one, place) in enumerate(zip(looks, places, strict=True)):
-        for other in first.setdefault(_digest(one), {}).values():
+    for index, (image, name) in enumerate(zip(images, names, strict=True)):
+        known = first.setdefault(image.digest, {})
+        for other in known.values():
             yield other, index
-        first[_digest(one)].setdefault(place, index)
-
-
-def _near(looks: Sequence[Look], places: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Pairs that resemble each other, of the first image of each pixels in each part."""
-    once: dict[tuple[bytes, str], int] = {}
-    for index, (one, place) in enumerate(zip(looks, places, strict=True)):
-        if one.prints and one.prints.hash is not None:
-            once.setdefault((one.prints.digest, place), index)
-    kept = [(index, prints) for index in once.values() if (prints := looks[index].prints)]
-    if not kept:
+        known.setdefault(name, index)
+    chosen = [i for known in first.values() for i in known.values() if images[i].hash is not None]
+    if not chosen:
         return
-    hashes = np.array([prints.hash for _, prints in kept], dtype=np.uint64)
-    small = np.stack([prints.small for _, prints in kept])
-    # A pair as one number; the bands give many pairs more than once.
-    met = np.zeros(0, dtype=np.int64)
-    for pairs in near_pairs(hashes):
-        if len(pairs) == 0:
-            continue
-        codes = np.unique(pairs.min(axis=1) * len(kept) + pairs.max(axis=1))
-        codes = codes[~np.isin(codes, met, assume_unique=True)]
-        met = np.union1d(met, codes)
-        pairs = np.stack(np.divmod(codes, len(kept)), axis=1)
-        for left, right in pairs[alike(small, pairs)].tolist():
-            if kept[left][1].digest != kept[right][1].digest:
-                yield kept[left][0], kept[right][0]
-
-
-def _digest(one: Look) -> bytes:
-    assert one.prints is not None
-    return one.prints.digest
+    pairs = near_pairs(np.array([images[i].hash for i in chosen], dtype=np.uint64))
+    thumbnails = np.stack([images[i].thumbnail for i in chosen])
+    for pair in pairs[resemble(thumbnails, pairs)].tolist():
+        left, right = (chosen[i] for i in pair)
+        if images[left].digest != images[right].digest:
+            yield left, right

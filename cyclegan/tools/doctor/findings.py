@@ -1,131 +1,96 @@
-"""What the doctor can find: how grave it is, what it means, and what to do."""
+"""The problems that the doctor knows: severity, meaning and remedy of each."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from cyclegan.data.files.reading import ImageFile
 
 
-@dataclass(frozen=True)
-class Kind:
-    """An error keeps files out of training, a warning harms it, with a note the program copes."""
-
-    severity: Literal["error", "warning", "note"]
-    # Follows a number, as in "3 damaged".
-    title: str
-    means: str
-    remedy: str
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing found: a key of KINDS, the file or the files that share it, and in what way."""
+class Finding(NamedTuple):
+    """One problem: a key of KINDS, the file or files that share it, and the details."""
 
     kind: str
-    files: tuple[ImageFile, ...]
+    files: Sequence[ImageFile]
     detail: str
+
+
+class ProblemKind(NamedTuple):
+    """An error keeps files out of training, a warning harms training, a note is harmless."""
+
+    severity: str
+    # Follows a number, as in "3 damaged".
+    title: str
+    meaning: str
+    remedy: str | None
 
 
 _AGAIN = "fetch or export them again, or remove them"
 
-# In the order in which they are told.
+# severity -> kind -> title, meaning, remedy; findings are reported in this order.
+_TABLE: dict[str, dict[str, tuple[str, str, str | None]]] = {
+    "error": {
+        "no_images": ("without images", "no file can be used", "put images into the folder"),
+        "damaged": ("damaged", "truncated, or they do not decode; left out", _AGAIN),
+        "empty": ("empty", "files of 0 bytes, as after a broken download; left out", _AGAIN),
+        "not_an_image": ("not images", "an image's ending, other content; left out", _AGAIN),
+        "unreadable": (
+            "unreadable",
+            "broken links, missing permissions, no regular files; left out",
+            "repair the link or the permission, or remove them",
+        ),
+        "too_large": ("too large", "more pixels than is safe to decode; left out", "cut them up"),
+        "too_small": ("too small", "smaller than 8 px; left out", "remove them"),
+    },
+    "warning": {
+        "foreign": (
+            "ignored",
+            "images, but the program does not read files with these endings",
+            "convert them to PNG or JPEG, or rename those that are PNG or JPEG",
+        ),
+        "across_domains": (
+            "in both domains",
+            "the same picture in A and in B: the task is not unpaired",
+            "keep each in one domain; `degrade --unpaired` makes domains of different photographs",
+        ),
+        "train_test": (
+            "in training and in test",
+            "the run is evaluated on pictures it was trained on",
+            "remove them from one of the two",
+        ),
+        "flat": ("flat", "a single colour; an instance norm divides by almost 0", "remove them"),
+        "tiny": (
+            "tiny",
+            "shorter side below 32 px: enlarged, they teach blur",
+            "remove them, or use larger versions",
+        ),
+        "long": (
+            "long",
+            "a side over 4 times the other: --preprocess resize_and_crop squeezes them to a square",
+            "cut them, or use --preprocess crop or scale_width_and_crop",
+        ),
+    },
+    "note": {
+        "wrong_ending": ("of another format than their ending", "read by content", "rename them"),
+        "animated": ("of several pictures", "only the first is used", "save others as files"),
+        "cmyk": (
+            "in CMYK or Lab colours",
+            "converted to RGB without the profile: colours may be off",
+            "export them as sRGB if colour matters",
+        ),
+        "deep": ("of more than 8 bits", "reduced to 8 bits a channel", None),
+        "alpha": ("with transparency", "laid on white", "use another background if white is wrong"),
+        "turned": ("rotated by EXIF", "read upright", None),
+        "repeated": (
+            "there more than once",
+            "the same picture twice in one folder: it counts that much more",
+            "remove all but one",
+        ),
+        "paired_test": ("in both test folders", "the same picture in testA and testB", None),
+        "sizes": ("of unlike size", "one domain's images are larger", "use --scale to enlarge A"),
+    },
+}
 KINDS = {
-    "no_images": Kind(
-        "error", "without images", "nothing there can be used", "put images into the folder"
-    ),
-    "damaged": Kind("error", "damaged", "they break off or do not decode; left out", _AGAIN),
-    "empty": Kind("error", "empty", "files of no bytes, as of a broken download; left out", _AGAIN),
-    "not_an_image": Kind(
-        "error", "not images", "an image's ending, but something else within; left out", _AGAIN
-    ),
-    "unreadable": Kind(
-        "error",
-        "unreadable",
-        "broken links, missing permissions, no files at all; left out",
-        "mend the link or the permission, or remove them",
-    ),
-    "too_large": Kind(
-        "error",
-        "too large",
-        "more pixels than Pillow or the memory accepts; left out",
-        "make them smaller or cut them into pieces",
-    ),
-    "too_small": Kind("error", "too small", "smaller than 8 px; left out", "remove them"),
-    "foreign": Kind(
-        "warning",
-        "passed over",
-        "images, but by their endings the program does not look for them",
-        "convert them to PNG or JPEG, or rename those that are one",
-    ),
-    "across_domains": Kind(
-        "warning",
-        "in both domains",
-        "the same picture in A and in B: the task is not unpaired",
-        "keep each in one domain; `degrade --unpaired` makes domains of different photographs",
-    ),
-    "train_test": Kind(
-        "warning",
-        "in training and in test",
-        "the run is measured by pictures it was trained on",
-        "remove them from one of the two",
-    ),
-    "flat": Kind(
-        "warning",
-        "flat",
-        "one colour with nothing to see; an instance norm divides by nearly nothing there",
-        "remove them",
-    ),
-    "tiny": Kind(
-        "warning",
-        "tiny",
-        "shorter side below 32 px: enlarged, they teach blur",
-        "remove them, or use larger versions",
-    ),
-    "long": Kind(
-        "warning",
-        "long",
-        "a side over 4 times the other: --preprocess resize_and_crop squeezes them to a square",
-        "cut them, or use --preprocess crop or scale_width_and_crop",
-    ),
-    "wrong_ending": Kind(
-        "note",
-        "of another format than their ending",
-        "read by what they are",
-        "rename them for the sake of other programs",
-    ),
-    "animated": Kind(
-        "note",
-        "of several pictures",
-        "only the first is used",
-        "save the others as files where they are wanted",
-    ),
-    "cmyk": Kind(
-        "note",
-        "in a printer's colours",
-        "converted to RGB without the profile: colours may be off",
-        "export them as sRGB where colour matters",
-    ),
-    "deep": Kind("note", "of more than 8 bits", "reduced to 8 bits a channel", "nothing"),
-    "alpha": Kind(
-        "note", "with transparency", "laid on white", "lay them on another ground if white is wrong"
-    ),
-    "turned": Kind("note", "turned by EXIF", "read upright", "nothing"),
-    "repeated": Kind(
-        "note",
-        "there more than once",
-        "the same picture in one folder: it counts that much more",
-        "remove all but one",
-    ),
-    "paired_test": Kind(
-        "note",
-        "in both test folders",
-        "the same picture in testA and testB: a paired test",
-        "nothing",
-    ),
-    "sizes": Kind(
-        "note",
-        "of unlike size",
-        "images of one domain are larger than the other's",
-        "use --scale where enlargement is the task",
-    ),
+    kind: ProblemKind(severity, *words)
+    for severity, kinds in _TABLE.items()
+    for kind, words in kinds.items()
 }

@@ -1,4 +1,4 @@
-"""How long a run is, and how its learning rates change on the way."""
+"""How long a run is, and how its learning rates change."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from cyclegan.config import parts
 from cyclegan.config.checks import check_count, check_number
 from cyclegan.config.errors import UserError
-from cyclegan.config.train_options import TrainSettings
+from cyclegan.config.expressions import Term
 from cyclegan.losses.weighted import Clock
 
 SCHEDULES = {
@@ -21,8 +21,8 @@ SCHEDULES = {
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a run is. Ticks are epochs, or steps where --steps gives the length: the first
-    `constant` of them are at the first rate by the published schedule, `decay` more follow.
+    """A point of a run. Ticks are epochs, or steps if --steps gives the length. In the published
+    schedule, `constant` ticks have the first learning rate and `decay` ticks a falling one.
     """
 
     tick: int
@@ -31,8 +31,8 @@ class Moment:
     progress: float
 
 
-class Curve(Protocol):
-    """What the first learning rate is multiplied by."""
+class ScheduleCurve(Protocol):
+    """The factor of the first learning rate."""
 
     def factor(self, moment: Moment) -> float: ...
 
@@ -61,7 +61,7 @@ class Cosine:
 
 
 class Step:
-    """Multiplied by `gamma` after every `every` ticks."""
+    """Multiplies the rate by `gamma` after every `every` ticks."""
 
     def __init__(self, every: int = 50, gamma: float = 0.1) -> None:
         self.every, self.gamma = check_count("every", every), check_number("gamma", gamma, most=1.0)
@@ -71,9 +71,9 @@ class Step:
 
 
 class Plateau:
-    """Multiplied by `reduce` when `patience` measurements in a row were no better than the best by
-    more than the share `threshold`. The measure is the sliced Wasserstein distance of the
-    translated test images to real ones, taken every --evaluate_every steps.
+    """Multiplies the rate by `reduce` if `patience` measurements in a row do not improve the best
+    one by the fraction `threshold`. The measurement is the sliced Wasserstein distance between
+    translated and real test images, every --evaluate_every steps.
     """
 
     def __init__(
@@ -115,34 +115,44 @@ class Constant:
 
 
 class Schedule:
-    """How long a run is, and what its learning rates are multiplied by at each step."""
+    """The length of a run, and the factor of its learning rates at each step.
 
-    def __init__(self, settings: TrainSettings, *, epoch_length: int) -> None:
-        self.settings = settings
+    Ticks are epochs, or steps if `steps` gives the length: `constant` and `decay` ticks.
+    """
+
+    def __init__(
+        self,
+        term: Term,
+        *,
+        epoch_length: int,
+        images_per_step: int,
+        n_epochs: int,
+        n_epochs_decay: int,
+        steps: int | None = None,
+        warmup_steps: int = 0,
+        evaluate_every: int = 0,
+    ) -> None:
         self.epoch_length = epoch_length
-        self.steps_per_epoch = -(-epoch_length // settings.images_per_step)
-        epochs = settings.n_epochs + settings.n_epochs_decay
-        self.total_steps = settings.steps or epochs * self.steps_per_epoch
-        if settings.warmup_steps >= self.total_steps:
+        self.steps_per_epoch = -(-epoch_length // images_per_step)
+        self.counts_steps = steps is not None
+        self.total_steps = steps or (n_epochs + n_epochs_decay) * self.steps_per_epoch
+        self.constant, self.decay = n_epochs, n_epochs_decay
+        if steps is not None:
+            self.constant, self.decay = steps // 2, steps - steps // 2
+        if warmup_steps >= self.total_steps:
             raise UserError(
-                f"--warmup_steps {settings.warmup_steps} is as long as the run of "
-                f"{self.total_steps} steps: lower it"
+                f"--warmup_steps {warmup_steps} is as long as the run of {self.total_steps} "
+                "steps: lower it"
             )
-        term = settings.schedule
+        self.warmup_steps = warmup_steps
         self.curve: Any = parts.build(term, SCHEDULES)
         if not hasattr(self.curve, "factor"):
             raise UserError(f"--schedule: {term.name} is no schedule: it has no factor(moment)")
-
-    @property
-    def wants_measurements(self) -> bool:
-        return hasattr(self.curve, "observe")
-
-    @property
-    def evaluate_every(self) -> int:
-        """Steps between measurements; 0: none before the end."""
+        self.wants_measurements = hasattr(self.curve, "observe")
+        # Steps between measurements; 0: none before the end.
+        self.evaluate_every = evaluate_every
         if self.wants_measurements:
-            return self.settings.evaluate_every or self.steps_per_epoch
-        return self.settings.evaluate_every
+            self.evaluate_every = evaluate_every or self.steps_per_epoch
 
     def observe(self, distance: float) -> None:
         if self.wants_measurements:
@@ -152,21 +162,12 @@ class Schedule:
         return Clock(step, step / self.total_steps)
 
     def factor(self, *, step: int, position: int) -> float:
-        """For the step that is taken after `step` steps and `position` samples."""
-        settings = self.settings
-        if settings.steps is None:
-            tick, constant, decay = (
-                position // self.epoch_length,
-                settings.n_epochs,
-                settings.n_epochs_decay,
-            )
-        else:
-            constant = settings.steps // 2
-            tick, decay = step, settings.steps - constant
-        moment = Moment(tick, constant, decay, step / self.total_steps)
-        # The rate of the first step is above 0: a step at rate 0 would be wasted.
-        rising = min(1.0, (step + 1) / (settings.warmup_steps + 1))
-        return rising * float(self.curve.factor(moment))
+        """The factor of the step that follows `step` steps and `position` samples."""
+        tick = step if self.counts_steps else position // self.epoch_length
+        moment = Moment(tick, self.constant, self.decay, step / self.total_steps)
+        # The first step has a rate above 0: at rate 0 it would be wasted.
+        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        return warmup * float(self.curve.factor(moment))
 
     def state_dict(self) -> dict[str, Any]:
         return self.curve.state_dict() if hasattr(self.curve, "state_dict") else {}

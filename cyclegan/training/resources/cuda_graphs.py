@@ -1,6 +1,7 @@
-"""Half a step, recorded once as a CUDA graph and then replayed: one launch for a thousand."""
+"""The update of one side recorded as a CUDA graph: one launch in place of a thousand."""
 
-from collections.abc import Callable, Hashable
+import logging
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,96 +10,93 @@ from torch import Tensor
 
 from cyclegan.config.errors import explain
 from cyclegan.losses.weighted import Clock
+from cyclegan.training.algorithm.model import Images
+from cyclegan.training.algorithm.objective import Losses
+from cyclegan.training.step import Side
 
-# Calls that run as they are before one is recorded: libraries choose their kernels, compilers
-# compile, optimizers make their state. They train like any other.
+# Calls that run uncaptured before one is captured: libraries choose their kernels, compilers
+# compile, optimizers create their state.
 WARM_UP = 3
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Recording:
-    """A graph, the tensors that it reads, and those that it writes: their addresses stay."""
+class CapturedGraph:
+    """A graph, and the tensors that it reads and writes, whose addresses stay."""
 
     graph: torch.cuda.CUDAGraph
     inputs: dict[str, Tensor]
-    outputs: Any
+    outputs: tuple[Images, Losses]
 
 
-class Replayed:
-    """A function of a clock and of tensors, called just as it is.
+class GraphedCallable:
+    """Calls `minimize` by replaying CUDA graphs.
 
-    `pattern` tells by the clock what the function will do: it is recorded once for each pattern
-    and shape. Whatever else it reads must be in tensors that stay where they are. What cannot be
-    recorded runs on as it is, and `say` is told so once.
+    One graph is captured for each side, set of active losses and shape of the images. Everything
+    else that the function reads must be in tensors that keep their addresses. What cannot be
+    captured runs uncaptured, after one warning.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        *,
-        pattern: Callable[[Clock], Hashable],
-        pool: Any,
-        say: Callable[[str], object],
-    ) -> None:
-        """`pool` (torch.cuda.graph_pool_handle) may be shared with other functions: each result is
-        copied before the next recording that uses the same memory is replayed.
-        """
-        self.function = function
-        self.pattern = pattern
-        self.pool = pool
-        self.say = say
-        self.side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    def __init__(self, minimize: Callable[..., tuple[Images, Losses]]) -> None:
+        self.minimize = minimize
+        # All graphs share the pool: each result is copied before the next graph is replayed.
+        self.pool = torch.cuda.graph_pool_handle()
+        self.side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.calls: dict[Hashable, int] = {}
-        self.recordings: dict[Hashable, Recording] = {}
+        self.graphs: dict[Hashable, CapturedGraph] = {}
         self.failed: set[Hashable] = set()
 
-    def __call__(self, clock: Clock, **tensors: Tensor) -> Any:
+    def __call__(
+        self,
+        side: Side,
+        images: Images,
+        clock: Clock,
+        micro_batches: Sequence[Any] | None = None,
+    ) -> tuple[Images, Losses]:
         """The function's result, in tensors that the next call leaves alone."""
-        key = (self.pattern(clock), *((name, tensor.shape) for name, tensor in tensors.items()))
+        key = (side, side.due(clock), *((name, image.shape) for name, image in images.items()))
         self.calls[key] = self.calls.get(key, 0) + 1
         if self.calls[key] <= WARM_UP:
-            return self._warm_up(clock, tensors)
-        if key in self.failed:
-            return self.function(clock, **tensors)
-        if key not in self.recordings:
+            return self._warm_up(side, images, clock)
+        if key not in self.graphs and key not in self.failed:
             try:
-                self.recordings[key] = self._record(clock, tensors)
-            # What goes wrong in recording may be anything; nothing has been computed by then.
+                self.graphs[key] = self._capture(side, images, clock)
+            # A capture may fail with any exception; nothing has been computed by then.
             except Exception as error:
                 self.failed.add(key)
-                self.say(f"warning: the step cannot be recorded, and is slower: {explain(error)}")
-                return self.function(clock, **tensors)
-        recording = self.recordings[key]
-        for name, tensor in tensors.items():
-            recording.inputs[name].copy_(tensor)
-        recording.graph.replay()
-        return _copied(recording.outputs)
+                logger.warning("the step cannot be recorded, and is slower: %s", explain(error))
+        if key in self.failed:
+            return self.minimize(side, images, clock)
+        captured = self.graphs[key]
+        for name, image in images.items():
+            captured.inputs[name].copy_(image)
+        captured.graph.replay()
+        return _copied(captured.outputs)
 
-    def _warm_up(self, clock: Clock, tensors: dict[str, Tensor]) -> Any:
-        """On a stream beside the current one, as a recording is made."""
+    def _warm_up(self, side: Side, images: Images, clock: Clock) -> tuple[Images, Losses]:
+        """Runs on a side stream, as a capture does."""
         current = torch.cuda.current_stream()
-        self.side.wait_stream(current)
+        self.side_stream.wait_stream(current)
         try:
-            with torch.cuda.stream(self.side):
-                result = self.function(clock, **tensors)
+            with torch.cuda.stream(self.side_stream):
+                result = self.minimize(side, images, clock)
         finally:
-            # Also where it fails: what is then put back must not overtake what is under way.
-            current.wait_stream(self.side)
-        # Copies are of the current stream's memory; the other's is given away as it sees fit.
+            # Also after an error: what is then restored must not overtake the pending work.
+            current.wait_stream(self.side_stream)
+        # The copies belong to the current stream; the side stream reuses its memory freely.
         return _copied(result)
 
-    def _record(self, clock: Clock, tensors: dict[str, Tensor]) -> Recording:
-        inputs = _copied(tensors)
+    def _capture(self, side: Side, images: Images, clock: Clock) -> CapturedGraph:
+        inputs = {name: image.clone() for name, image in images.items()}
         graph = torch.cuda.CUDAGraph()
-        # thread_local: what loads images allocates memory meanwhile.
+        # thread_local: the thread that loads images allocates memory meanwhile.
         with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
-            outputs = self.function(clock, **inputs)
-        return Recording(graph, inputs, outputs)
+            outputs = self.minimize(side, inputs, clock)
+        return CapturedGraph(graph, inputs, outputs)
 
 
-def _copied(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.clone()
-    if isinstance(value, dict):
-        return {name: _copied(each) for name, each in value.items()}
-    return tuple(map(_copied, value))
+def _copied(result: tuple[Images, Losses]) -> tuple[Images, Losses]:
+    outputs, losses = result
+    copied = [{name: each.clone() for name, each in part.items()} for part in (outputs, losses)]
+    return copied[0], copied[1]

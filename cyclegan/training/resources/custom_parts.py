@@ -1,48 +1,32 @@
-"""Parts that are not of this package, tried on random images before a run's folder is touched.
-
-A mistake in somebody's loss or network then costs nothing: no run was moved aside, no step taken.
+"""Tries parts of the user's own on random images before the run's folder is touched: a mistake in
+a loss or a network then costs nothing.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cyclegan.config.errors import UserError, explain
-from cyclegan.config.train_options import TrainSettings
-from cyclegan.losses.weighted import Slot, WeightedLoss, is_ours
-from cyclegan.networks.diffaugment import Augmented
-from cyclegan.training.algorithm.loss_slots import PAIRS, equally_large
-from cyclegan.training.step import Stepper
+from cyclegan.losses.weighted import WeightedLoss, is_builtin
+from cyclegan.networks.diffaugment import AugmentedDiscriminator
+from cyclegan.training.algorithm.loss_slots import OTHER_DOMAIN, SLOT_NAMES, LossSlot
+from cyclegan.training.algorithm.objective import same_size
+from cyclegan.training.state import preserve_state
+from cyclegan.training.step import TrainingStep
 
 Arguments = Callable[[], tuple[Any, ...]]
 
 
-def rehearse(stepper: Stepper, settings: TrainSettings) -> None:
-    """Raises UserError where such a part fails, gives what nothing can be learned from, or changes
-    the images it is given. Leaves weights, gradients and random numbers as they were.
-    """
-    device = next(stepper.model.parameters()).device
-    with _undone(stepper, device):
-        images = _Images(settings, device)
-        _networks(stepper, settings, images)
-        for name, slot in stepper.objective.slots.items():
-            for part in slot.losses:
-                if not is_ours(part.loss):
-                    for method, arguments in _calls(stepper, name, images):
-                        _rehearse(slot, part, method, arguments)
+@dataclass(frozen=True)
+class RandomImages:
+    """Random square images of each domain; those of `made` carry a gradient."""
 
-
-class _Images:
-    """Random images of the size of the crops; those that were made carry a gradient."""
-
-    def __init__(self, settings: TrainSettings, device: torch.device) -> None:
-        side = settings.crop_size if "crop" in settings.preprocess else settings.load_size
-        self.sides = {domain: side // settings.smaller(domain) for domain in "AB"}
-        self.count = min(settings.images_per_step, 2)
-        self.device = device
+    sides: Mapping[str, int]
+    count: int
+    device: torch.device
 
     def real(self, domain: str) -> Tensor:
         side = self.sides[domain]
@@ -52,37 +36,65 @@ class _Images:
         return self.real(domain).requires_grad_() * 1.0
 
 
-def _calls(stepper: Stepper, name: str, images: _Images) -> Iterator[tuple[str, Arguments]]:
-    """How the step calls the losses of a slot."""
-    domain = name[-1]
-    judge = stepper.objective.judges.get(f"D_{domain}")
-    other = "A" if domain == "B" else "B"
-    if name in PAIRS:
-        target = PAIRS[name][1][-1]
-        yield "__call__", lambda: equally_large(images.made(domain), images.real(target))
-    elif name.startswith("nce"):
-        generators = stepper.model.generators
+def check_custom_parts(
+    step: TrainingStep, *, sides: Mapping[str, int], options: Mapping[str, str]
+) -> None:
+    """Raises UserError if a part that is not of this package fails, gives nothing to learn from,
+    or changes its images. Weights, gradients and random states stay as they were.
+
+    sides: of the crops, by domain. options: the command-line option of each generator.
+    """
+    model = step.model
+    device = next(model.parameters()).device
+    images = RandomImages(sides, min(step.images_per_step, 2), device)
+    grad_enabled = torch.is_grad_enabled()
+    with preserve_state([model, step.loss_modules], device):
+        # In evaluation mode no statistics are gathered and no queue is filled.
+        model.eval()
+        try:
+            _check_networks(step, images, options)
+            for name, (slot, domain) in SLOT_NAMES.items():
+                for part in step.objective.losses[name].losses:
+                    if not is_builtin(part.loss):
+                        for method, arguments in _calls(step, slot, domain, images):
+                            _check_loss(part, method, arguments)
+        finally:
+            torch.set_grad_enabled(grad_enabled)
+            model.zero_grad(set_to_none=True)
+            step.loss_modules.zero_grad(set_to_none=True)
+
+
+def _calls(
+    step: TrainingStep, slot: LossSlot, domain: str, images: RandomImages
+) -> Iterator[tuple[str, Arguments]]:
+    """The methods of a loss that the step calls, and their arguments."""
+    D = step.objective.D.get(f"D_{domain}")
+    if slot.compares is not None:
+        target = slot.images(domain)[1][-1]
+        yield "__call__", lambda: same_size(images.made(domain), images.real(target))
+    elif slot.kind == "nce":
+        generators, source = step.model.generators, OTHER_DOMAIN[domain]
         yield (
             "__call__",
-            lambda: (generators, domain, images.real(other), images.made(domain)),
+            lambda: (generators, domain, images.real(source), images.made(domain)),
         )
-    elif name.startswith("penalty"):
-        yield "__call__", lambda: (judge, images.real(domain), images.real(domain))
+    elif slot.kind == "penalty":
+        yield "__call__", lambda: (D, images.real(domain), images.real(domain))
     else:
-        yield "generator", lambda: (judge, images.made(domain), images.real(domain))
-        yield "discriminator", lambda: (judge, images.real(domain), images.real(domain))
+        yield "generator", lambda: (D, images.made(domain), images.real(domain))
+        yield "discriminator", lambda: (D, images.real(domain), images.real(domain))
 
 
-def _rehearse(slot: Slot, part: WeightedLoss, method: str, arguments: Arguments) -> None:
-    # Twice: a loss that keeps a part of the first graph fails only then.
+def _check_loss(part: WeightedLoss, method: str, arguments: Arguments) -> None:
+    # Twice: a loss that keeps a part of the first graph fails only at the second call.
     for _ in range(2):
         given = arguments()
-        tensors = [one for one in given if isinstance(one, Tensor)]
-        versions = [one._version for one in tensors]
-        value = slot.value(part, method, given)
+        tensors = [each for each in given if isinstance(each, Tensor)]
+        versions = [each._version for each in tensors]
+        value = part.value(*given, method=method)
         problem = None
-        if [one._version for one in tensors] != versions:
-            problem = "changes its images in place, which other losses look at: work on a copy"
+        if [each._version for each in tensors] != versions:
+            problem = "changes its images in place, which other losses use: work on a copy"
         elif not value.isfinite():
             problem = (
                 f"gives {value.item()} on random images: look for roots, logarithms, quotients"
@@ -91,59 +103,42 @@ def _rehearse(slot: Slot, part: WeightedLoss, method: str, arguments: Arguments)
             try:
                 torch.autograd.backward(value)
             except Exception as error:
-                problem = f"has no gradient to go by: {explain(error)}"
+                problem = f"cannot be differentiated: {explain(error)}"
         if problem:
-            raise UserError(f"--{slot.option}: {part.label} {problem}")
+            raise UserError(f"--{part.option}: {part.label} {problem}")
 
 
-def _networks(stepper: Stepper, settings: TrainSettings, images: _Images) -> None:
-    for name, network in stepper.model.generators.items():
-        if not is_ours(network):
-            there, back = name[2], name[3]
-            side = images.sides[back]
-            made = _try(network, images.real(there), option=settings.generator_of(name).option)
+def _check_networks(step: TrainingStep, images: RandomImages, options: Mapping[str, str]) -> None:
+    for name, network in step.model.generators.items():
+        if not is_builtin(network):
+            source, target = name[2], name[3]
+            side = images.sides[target]
+            made = _call(network, images.real(source), option=options[name])
             if not isinstance(made, Tensor) or made.shape != (images.count, 3, side, side):
                 raise UserError(
-                    f"--{settings.generator_of(name).option}: {type(network).__name__} makes no "
-                    f"images of {side}x{side} px of crops of {images.sides[there]} px"
+                    f"--{options[name]}: {type(network).__name__} makes no images of {side}x{side} "
+                    f"px of crops of {images.sides[source]} px"
                 )
-    for name, judge in stepper.objective.judges.items():
-        discriminator = stepper.model.discriminators[name]
-        if not is_ours(discriminator):
-            _try(discriminator, images.real(name[-1]), option="discriminator")
-        for augment in judge.augmentations if isinstance(judge, Augmented) else ():
+    for name, D in step.objective.D.items():
+        discriminator = step.model.discriminators[name]
+        if not is_builtin(discriminator):
+            _call(discriminator, images.real(name[-1]), option="discriminator")
+        for augment in D.augmentations if isinstance(D, AugmentedDiscriminator) else ():
             image = images.real(name[-1])
-            seen = _try(augment, image, option="diffaugment")
-            if not isinstance(seen, Tensor) or seen.shape != image.shape:
+            augmented = _call(augment, image, option="diffaugment")
+            if not isinstance(augmented, Tensor) or augmented.shape != image.shape:
                 raise UserError(f"--diffaugment: {augment!r:.60} gives no images of the same size")
 
 
-def _try(part: Any, image: Tensor, *, option: str) -> Any:
+def _call(part: Any, image: Tensor, *, option: str) -> Any:
     try:
         return part(image)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        if is_ours(part):
+        if is_builtin(part):
             raise
         name = type(part).__name__ if isinstance(part, nn.Module) else f"{part!r:.60}"
         raise UserError(
             f"--{option}: {name} fails on images of {image.shape[-1]} px: {explain(error)}"
         ) from error
-
-
-@contextmanager
-def _undone(stepper: Stepper, device: torch.device) -> Iterator[None]:
-    """Whatever the parts do, the model begins to train as it was made."""
-    model, grad = stepper.model, torch.is_grad_enabled()
-    devices = [device] if device.type == "cuda" else []
-    # In evaluation no statistics are gathered, and no queue is filled.
-    model.eval()
-    try:
-        with torch.random.fork_rng(devices):
-            yield
-    finally:
-        torch.set_grad_enabled(grad)
-        model.train()
-        model.zero_grad(set_to_none=True)
-        stepper.heads.zero_grad(set_to_none=True)

@@ -1,138 +1,139 @@
-"""How fast a run may be computed: what its settings ask, on the machine at hand."""
+"""How a run is computed: what its options ask for, on the device at hand."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
 
-from cyclegan.config.errors import UserError, short
-from cyclegan.config.train_options import TrainSettings
+from cyclegan.config.errors import UserError, shorten
+from cyclegan.config.expressions import Term
 from cyclegan.hardware import allocator, devices
-from cyclegan.hardware.deterministic import compute_deterministically
-from cyclegan.networks.execution import HALVES, Running, Speed
-from cyclegan.networks.factory import GENERATOR_NAMES
-from cyclegan.training.algorithm.loss_slots import TABLES
+from cyclegan.networks.execution import HALF_DTYPES, ExecutionPlan, Executor
 from cyclegan.training.algorithm.objective import Losses
-from cyclegan.training.algorithm.optimizers import can_be_recorded
+from cyclegan.training.algorithm.optimizers import CAPTURABLE
 
-# Compiling costs about a minute. It saves some milliseconds a step on a GPU, and a sixth of a
-# step's second or so on a CPU with bf16: a run of fewer steps than these does not earn it back.
-WORTH_COMPILING = {"cuda": 10_000, "cpu": 1_000}
+Compile = Literal["auto", "off", "default", "max"]
+
+# Compilation takes about a minute. It saves some milliseconds of a step on a GPU, and about a sixth
+# of a step of a second on a CPU with bf16: a run of fewer steps does not earn the minute back.
+MIN_STEPS_TO_COMPILE = {"cuda": 10_000, "cpu": 1_000}
+
+logger = logging.getLogger(__name__)
 
 
-def plan(
-    settings: TrainSettings, device: torch.device, *, total_steps: int, alone: bool = True
-) -> Speed:
-    """Raises UserError for what the machine does not have. The same settings on the same machine
-    give the same plan, whether a run begins or goes on. `alone`: by one process.
+def plan_execution(
+    device: torch.device,
+    *,
+    precision: str,
+    compile: Compile,
+    deterministic: bool,
+    activation_checkpointing: bool,
+    total_steps: int,
+    fixed_size: bool,
+    static: bool,
+) -> ExecutionPlan:
+    """The same options on the same device always give the same plan. Raises UserError for what the
+    device does not have.
+
+    fixed_size: all images have one size. static: the step computes the same graph every time, in
+    one process, so that it can be captured as CUDA graphs.
     """
-    if settings.deterministic and settings.compile in ("default", "max"):
-        raise UserError(
-            f"--deterministic and --compile {settings.compile} exclude each other: use one"
-        )
-    precision = devices.resolve_precision(settings.precision, device)
-    compile = _compile(settings, device, half=precision in HALVES, total_steps=total_steps)
+    if deterministic and compile in ("default", "max"):
+        raise UserError(f"--deterministic and --compile {compile} exclude each other: use one")
+    resolved = devices.resolve_precision(precision, device)
+    half = resolved in HALF_DTYPES
+    devices.check_compiler(compile, device)
+    mode: Literal["off", "default", "max"] = "off"
+    # A compiler takes whatever kernel is fastest at the time.
+    if not deterministic:
+        mode = _choose_mode(device, half, total_steps, fixed_size) if compile == "auto" else compile
     on_cuda = device.type == "cuda"
-    return Speed(
-        precision=precision,
-        # Tensor cores read channels last. On a CPU only compiled code makes up for the change.
-        channels_last=precision in HALVES and (on_cuda or compile != "off"),
-        compile=compile,
-        fused=device.type in ("cuda", "cpu"),
-        # Other processes' gradients cannot be waited for within a recording.
-        graph=on_cuda
-        and compile != "off"
-        and precision != "fp16"
-        and alone
-        and _is_always_alike(settings),
-        checkpointed=settings.checkpoint_activations,
+    return ExecutionPlan(
+        precision=resolved,
+        # Tensor cores read channels last. On a CPU only compiled code makes up for the conversion.
+        channels_last=half and (on_cuda or mode != "off"),
+        compile=mode,
+        fused_optimizer=device.type in ("cuda", "cpu"),
+        cuda_graphs=on_cuda and mode != "off" and resolved != "fp16" and fixed_size and static,
+        activation_checkpointing=activation_checkpointing,
     )
 
 
-def prepare_torch(settings: TrainSettings, speed: Speed) -> None:
-    """Sets what torch keeps for the whole process."""
+def is_static(parts: Iterable[Term], optimizers: Iterable[Term]) -> bool:
+    """Whether a step of these parts computes the same graph every time.
+
+    A part of the user's own may do anything, the queue of a batch head grows as it fills, and a
+    decaying weight is another number at every step.
+    """
+    if any(term.name not in CAPTURABLE for term in optimizers):
+        return False
+    return not any(
+        "." in term.name or term.name == "batch_head" or "decay_to" in term.options
+        for term in parts
+    )
+
+
+def configure_torch(plan: ExecutionPlan, *, deterministic: bool, fixed_size: bool) -> None:
+    """Sets torch's process-wide options."""
     allocator.keep_freed_memory()
-    if settings.deterministic:
-        compute_deterministically()
-    devices.allow_tf32(speed.precision != "fp32")
-    # Where shapes are few, the fastest convolution for each is worth looking for.
-    torch.backends.cudnn.benchmark = _has_one_size(settings) and not settings.deterministic
-    if speed.compile != "off":
-        devices.keep_what_is_compiled()
+    if deterministic:
+        devices.use_deterministic_algorithms()
+    devices.allow_tf32(plan.precision != "fp32")
+    # With few shapes, cuDNN's search for the fastest convolution pays off.
+    torch.backends.cudnn.benchmark = fixed_size and not deterministic
+    if plan.compile != "off":
+        devices.keep_compile_cache()
 
 
-def describe(speed: Speed) -> str:
-    """In a few words, for the console."""
-    words: list[str] = [speed.precision]
-    if speed.compile != "off":
-        words.append("compiled" if speed.compile == "default" else "compiled to the utmost")
-    if speed.graph:
+def describe(plan: ExecutionPlan) -> str:
+    """The plan in a few words, for the console."""
+    words: list[str] = [plan.precision]
+    if plan.compile != "off":
+        words.append("compiled" if plan.compile == "default" else "compiled with autotuning")
+    if plan.cuda_graphs:
         words.append("recorded as CUDA graphs")
-    if speed.checkpointed:
+    if plan.activation_checkpointing:
         words.append("blocks recomputed")
     return ", ".join(words)
 
 
-def compiled_step(
-    step: Callable[[], Losses],
-    *,
-    undo: Callable[[], object],
-    networks: Iterable[Running],
-    say: Callable[[str], object],
+def compile_first_step(
+    step: Callable[[], Losses], *, undo: Callable[[], object], executors: Iterable[Executor]
 ) -> Losses:
-    """A run's first step, on whose way the networks are compiled. Where that fails, `undo` takes
-    back what was done by then, and the run goes on uncompiled.
+    """Takes a run's first step, which compiles the networks. If that fails, `undo` restores the
+    state from before, and the run continues uncompiled.
     """
-    say("compiling the networks; what was compiled before is found again")
+    logger.info("compiling the networks; what was compiled before is found again")
     began = time.monotonic()
     try:
         losses = step()
-        # The device may still be at it.
+        # The device may still be computing.
         torch.stack(list(losses.values())).cpu()
     except (UserError, torch.OutOfMemoryError):
         raise
-    # A compiler, and what it builds on, may fail in any way.
+    # A compiler, and the compilers below it, may raise anything.
     except Exception as error:
-        # What follows the first line is advice for those who mend compilers.
+        # The lines after the first are advice for those who debug compilers.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        say(f"warning: this cannot be compiled, and goes on uncompiled: {short(reason, most=200)}")
-        for network in networks:
-            network.uncompile()
+        logger.warning(
+            "the networks cannot be compiled, and run uncompiled: %s", shorten(reason, 200)
+        )
+        for executor in executors:
+            executor.uncompile()
         undo()
         return step()
-    say(f"the first step took {time.monotonic() - began:.0f} s, compilation included")
+    seconds = time.monotonic() - began
+    logger.info("the first step took %.0f s, compilation included", seconds)
     return losses
 
 
-def _compile(
-    settings: TrainSettings, device: torch.device, *, half: bool, total_steps: int
-) -> Literal["off", "default", "max"]:
-    devices.check_compiler(settings.compile, device)
-    if settings.deterministic:
-        # A compiler takes what is fastest at the time.
-        return "off"
-    if settings.compile != "auto":
-        return settings.compile
-    # In float32 a CPU gains nothing by it: its convolutions are hand-written either way.
+def _choose_mode(
+    device: torch.device, half: bool, total_steps: int, fixed_size: bool
+) -> Literal["off", "default"]:
+    # In float32 a CPU gains nothing: its convolutions are hand-written either way.
     gains = device.type == "cuda" or (device.type == "cpu" and half)
-    worth = total_steps >= WORTH_COMPILING.get(device.type, 0)
-    able = devices.has_compiler(device) and _has_one_size(settings)
-    return "default" if able and gains and worth else "off"
-
-
-def _has_one_size(settings: TrainSettings) -> bool:
-    return "crop" in settings.preprocess or settings.preprocess == "resize"
-
-
-def _is_always_alike(settings: TrainSettings) -> bool:
-    """Whether all that a step goes by, but for its images, is known before a run begins.
-
-    Parts of the user's own may go by anything; a queue of features grows as it fills; a decaying
-    weight is another number every time.
-    """
-    terms = [term for kind in TABLES for domain in "AB" for term in settings.slot(kind, domain)]
-    terms += [settings.generator_of(name) for name in GENERATOR_NAMES]
-    terms += [settings.discriminator, *settings.diffaugment]
-    changes = any("." in t.name or t.name == "batch_head" or "decay_to" in t.options for t in terms)
-    return not changes and _has_one_size(settings) and can_be_recorded(settings)
+    long_enough = total_steps >= MIN_STEPS_TO_COMPILE.get(device.type, 0)
+    possible = devices.has_compiler(device) and fixed_size
+    return "default" if possible and gains and long_enough else "off"

@@ -1,7 +1,7 @@
-"""How well each training image was learned: its cycle errors, and the images that are worst."""
+"""The cycle error of each training image, and the images with the largest errors."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,34 +12,32 @@ from cyclegan.data.files.images import UnreadableImage, read_image
 from cyclegan.data.files.reading import ImageFile
 from cyclegan.runs.artifacts import HardImage, HardImages, Histogram
 
-# How many of each domain are named, and the side of their pictures in pixels.
-WORST = 8
-SIDE = 320
+# The number of images shown for each domain, and the longest side of their thumbnails in pixels.
+NUM_SHOWN = 8
+THUMBNAIL_SIDE = 320
 BINS = 40
 
-Errors = Mapping[str, Sequence[tuple[int, float]]]
 
-
-class Lessons:
-    """Of each training image the cycle error, a mean over its crops of which the newest counts
-    half, in levels of 255; and the step at which it was last seen, -1 before.
+class HardExamples:
+    """The cycle error of each training image on the scale 0 to 255, as a running mean in which the
+    newest crop counts half; and the step at which the image was last seen, -1 before that.
     """
 
     def __init__(self, files: tuple[Sequence[ImageFile], Sequence[ImageFile]]) -> None:
         self.files = dict(zip("AB", files, strict=True))
         self.errors = {d: np.zeros(len(f), np.float32) for d, f in self.files.items()}
         self.seen = {d: np.full(len(f), -1, np.int64) for d, f in self.files.items()}
-        self._pictures: dict[ImageFile, Image.Image | None] = {}
+        self._thumbnails: dict[ImageFile, Image.Image | None] = {}
 
-    def update(self, step: int, errors: Errors) -> None:
-        """Of each domain, places of images and their errors; what is no number is passed over."""
+    def update(self, step: int, errors: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        """Takes pairs of image index and error by domain; skips errors that are not finite."""
         for domain, pairs in errors.items():
             means = self.errors[domain]
-            for place, error in pairs:
+            for index, error in pairs:
                 if np.isfinite(error):
-                    first = self.seen[domain][place] < 0
-                    means[place] = error if first else (means[place] + error) / 2
-                    self.seen[domain][place] = step
+                    first = self.seen[domain][index] < 0
+                    means[index] = error if first else (means[index] + error) / 2
+                    self.seen[domain][index] = step
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -50,9 +48,9 @@ class Lessons:
             for domain in self.files
         }
 
-    def load(self, states: Iterable[Mapping[str, Any]]) -> None:
-        """What one or several processes have seen: of each image what came last. A folder that
-        holds other images than then is begun anew.
+    def load_state_dicts(self, states: Iterable[Mapping[str, Any]]) -> None:
+        """Loads the states of one or several ranks; for each image the latest error counts. The
+        errors of a domain start anew if its number of images has changed.
         """
         for domain in self.files:
             self.errors[domain].fill(0)
@@ -66,44 +64,44 @@ class Lessons:
                 self.errors[domain][later] = errors[later]
                 self.seen[domain][later] = seen[later]
 
-    def of_all(self, states: Sequence[Mapping[str, Any]]) -> "Lessons":
-        """What all processes have seen."""
+    def merged(self, states: Sequence[Mapping[str, Any]]) -> "HardExamples":
+        """The errors that all ranks have seen, from their states."""
         if len(states) == 1:
             return self
-        together = copy.copy(self)
-        together.errors = {domain: errors.copy() for domain, errors in self.errors.items()}
-        together.seen = {domain: seen.copy() for domain, seen in self.seen.items()}
-        together.load(states)
-        return together
+        merged = copy.copy(self)
+        merged.errors = {domain: errors.copy() for domain, errors in self.errors.items()}
+        merged.seen = {domain: seen.copy() for domain, seen in self.seen.items()}
+        merged.load_state_dicts(states)
+        return merged
 
-    def hard_images(self) -> HardImages | None:
-        """None before any image was brought back."""
-        spread = {d: _spread(errors[self.seen[d] >= 0]) for d, errors in self.errors.items()}
-        if not any(spread.values()):
+    def shown(self) -> HardImages | None:
+        """What monitors show; None before the first image was reconstructed."""
+        histograms = {d: _histogram(each[self.seen[d] >= 0]) for d, each in self.errors.items()}
+        if not any(histograms.values()):
             return None
         worst = {domain: tuple(self._worst(domain)) for domain in self.files}
-        return HardImages({d: found for d, found in spread.items() if found}, worst)
+        return HardImages({d: found for d, found in histograms.items() if found}, worst)
 
-    def _worst(self, domain: str) -> Iterable[HardImage]:
+    def _worst(self, domain: str) -> Iterator[HardImage]:
         errors = np.where(self.seen[domain] >= 0, self.errors[domain], -1.0)
-        for place in np.argsort(-errors, kind="stable")[:WORST]:
-            file = self.files[domain][place]
-            if errors[place] >= 0 and (picture := self._picture(file)) is not None:
-                yield HardImage(str(file), float(errors[place]), picture)
+        for index in np.argsort(-errors, kind="stable")[:NUM_SHOWN]:
+            file = self.files[domain][index]
+            if errors[index] >= 0 and (thumbnail := self._thumbnail(file)) is not None:
+                yield HardImage(str(file), float(errors[index]), thumbnail)
 
-    def _picture(self, file: ImageFile) -> Image.Image | None:
-        """Each is read once: the same ones are among the worst again and again."""
-        if file not in self._pictures:
+    def _thumbnail(self, file: ImageFile) -> Image.Image | None:
+        """Reads each file once: the same images stay among the worst."""
+        if file not in self._thumbnails:
             try:
-                picture = read_image(file)
-                picture.thumbnail((SIDE, SIDE))
-                self._pictures[file] = picture
+                image = read_image(file)
+                image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+                self._thumbnails[file] = image
             except UnreadableImage:
-                self._pictures[file] = None
-        return self._pictures[file]
+                self._thumbnails[file] = None
+        return self._thumbnails[file]
 
 
-def _spread(errors: np.ndarray) -> Histogram | None:
+def _histogram(errors: np.ndarray) -> Histogram | None:
     if not len(errors):
         return None
     high = max(float(errors.max()), 1e-6)

@@ -1,4 +1,4 @@
-"""The sheet of previews: fixed images, their translations, and what is lost on the way back."""
+"""The preview grid: fixed images, their translations, reconstructions and cycle errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _HEAD = _MARGIN + _TITLE + _HEADER
 WIDTH = 2 * _MARGIN + 4 * CELL + 3 * ZOOM + 6 * _GAP
 
 _INK, _FAINT, _PAPER = (30, 30, 30), (110, 110, 110), (255, 255, 255)
-# Of the colours' scale, in levels of 255: of few ends, one is soon found again in the next sheet.
+# The possible ends of the colour scale, in levels of 255: few, so that grids stay comparable.
 _ENDS = (2, 5, 10, 20, 50, 100, 255)
 # Magma of matplotlib (Smith and van der Walt, 2015, CC0) at every eighth of its range: equal steps
 # of the error look equally large, also in gray.
@@ -37,8 +37,8 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Row:
-    """An image of either domain, its translation, and the way back: rec is as large as real."""
+class PreviewRow:
+    """An image, its translation and its reconstruction, which has the size of the image."""
 
     name: str
     real: Image.Image
@@ -46,11 +46,11 @@ class Row:
     rec: Image.Image
 
 
-def sheet(rows_A: Sequence[Row], rows_B: Sequence[Row]) -> Image.Image:
-    """For each image a row, WIDTH px wide: real, fake, rec, the cycle error in colours, and the
-    place where that is largest of all three, pixel by pixel. First those of A, then those of B.
+def draw_grid(rows_A: Sequence[PreviewRow], rows_B: Sequence[PreviewRow]) -> Image.Image:
+    """A row for each image, WIDTH px wide: real, fake, rec, the cycle error as a heat map, and the
+    region with the largest error zoomed from all three. Images of A come first.
 
-    With --scale the smaller images of a row are enlarged to the size of the largest, bicubically.
+    The smaller images of a row are enlarged to the size of the largest by bicubic interpolation.
     """
     end = _end([cycle_error(row) for row in (*rows_A, *rows_B)])
     groups = [(rows, *names) for rows, names in ((rows_A, "AB"), (rows_B, "BA")) if rows]
@@ -66,15 +66,15 @@ def sheet(rows_A: Sequence[Row], rows_B: Sequence[Row]) -> Image.Image:
     return page
 
 
-def cycle_error(row: Row) -> np.ndarray:
-    """H x W: the mean of |rec - real| over the channels, in levels of 255."""
-    rec, real = equally_large(row.rec, row.real)
+def cycle_error(row: PreviewRow) -> np.ndarray:
+    """The mean of |rec - real| over the channels, H x W, in levels of 255."""
+    rec, real = pixels_at_same_size(row.rec, row.real)
     error: np.ndarray = np.abs(rec - real).mean(axis=2)
     return error
 
 
 def heat(error: np.ndarray, end: float) -> Image.Image:
-    """In colours from black over red to light yellow, which stands for `end` and all above it."""
+    """Colours from black over red to light yellow, which stands for `end` and all above it."""
     place = np.clip(error / end, 0, 1) * (len(_MAGMA) - 1)
     before = np.minimum(place.astype(int), len(_MAGMA) - 2)
     share = (place - before)[..., None]
@@ -83,8 +83,8 @@ def heat(error: np.ndarray, end: float) -> Image.Image:
 
 
 def worst_window(error: np.ndarray, side: int) -> Box:
-    """Where a square of `side` pixels holds the largest error: left, top, right, bottom. No side of
-    the map may be smaller; of equal places, the one nearest to the middle.
+    """The square of `side` pixels with the largest error, as left, top, right, bottom; the one
+    nearest to the center if several are equal. The map is at least as large as the square.
     """
     total = np.pad(error.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     sums = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
@@ -95,19 +95,19 @@ def worst_window(error: np.ndarray, side: int) -> Box:
     return int(left), int(top), int(left) + side, int(top) + side
 
 
-def levels(image: Image.Image) -> np.ndarray:
+def pixels(image: Image.Image) -> np.ndarray:
     """H x W x 3 float32, 0 to 255."""
     return np.asarray(image, dtype=np.float32)
 
 
-def equally_large(image: Image.Image, other: Image.Image) -> tuple[np.ndarray, np.ndarray]:
-    """Both as levels, the larger reduced to the size of the smaller by bicubic interpolation."""
+def pixels_at_same_size(image: Image.Image, other: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of both; the larger image is reduced by bicubic interpolation."""
     size = min(image.width, other.width), min(image.height, other.height)
-    return levels(_resized(image, size)), levels(_resized(other, size))
+    return pixels(_resized(image, size)), pixels(_resized(other, size))
 
 
-def middle(image: Image.Image, side: int) -> Image.Image:
-    """Cut to at most `side` x `side`, round its middle."""
+def center_crop(image: Image.Image, side: int) -> Image.Image:
+    """The center of the image, at most `side` x `side`."""
     width, height = min(image.width, side), min(image.height, side)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
@@ -118,16 +118,16 @@ def _end(errors: Sequence[np.ndarray]) -> int:
     return next((end for end in _ENDS if most <= end), _ENDS[-1])
 
 
-def _strip(row: Row, end: float) -> Image.Image:
-    """A row; its name is beneath the zooms."""
+def _strip(row: PreviewRow, end: float) -> Image.Image:
+    """One row, with its name below the zooms."""
     size = _size(row)
     images = [_resized(image, size) for image in (row.real, row.fake, row.rec)]
     error = cycle_error(row)
-    # Every pixel of the window is as many pixels of the zoom, where the zoom has so many.
-    pixels = max(1, round(4 * ZOOM / min(size)))
-    side = min(max(1, ZOOM // pixels), *size)
-    spread = np.asarray(Image.fromarray(error).resize(size, Image.Resampling.NEAREST))
-    window = worst_window(spread, side)
+    # A whole factor, if the zoom is larger than the window.
+    factor = max(1, round(4 * ZOOM / min(size)))
+    side = min(max(1, ZOOM // factor), *size)
+    resized = np.asarray(Image.fromarray(error).resize(size, Image.Resampling.NEAREST))
+    window = worst_window(resized, side)
     zooms = [i.crop(window).resize((ZOOM, ZOOM), Image.Resampling.NEAREST) for i in images]
 
     fitted = _fitted(size)
@@ -143,7 +143,7 @@ def _strip(row: Row, end: float) -> Image.Image:
     return strip
 
 
-def _header(row: Row, here: str, there: str, end: float) -> Image.Image:
+def _header(row: PreviewRow, here: str, there: str, end: float) -> Image.Image:
     strip = Image.new("RGB", (WIDTH, _HEAD), _PAPER)
     pen = ImageDraw.Draw(strip)
     pen.text((_MARGIN, _MARGIN), f"{here} to {there}, and back", fill=_INK, font=_font(19))
@@ -170,12 +170,12 @@ def _lefts() -> list[int]:
     return [_MARGIN + sum(widths[:index]) + index * _GAP for index in range(len(widths))]
 
 
-def _size(row: Row) -> tuple[int, int]:
+def _size(row: PreviewRow) -> tuple[int, int]:
     images = row.real, row.fake, row.rec
     return max(image.width for image in images), max(image.height for image in images)
 
 
-def _height(row: Row) -> int:
+def _height(row: PreviewRow) -> int:
     return max(_fitted(_size(row))[1], ZOOM + _CAPTION) + _GAP
 
 
@@ -193,7 +193,7 @@ def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _framed(image: Image.Image, window: Box, scale: float) -> Image.Image:
-    """White within black: one of the two is seen on any image."""
+    """A white frame within a black one: one of the two is visible on any image."""
     left, top, right, bottom = (round(side * scale) for side in window)
     right, bottom = max(right, left + 2), max(bottom, top + 2)
     pen = ImageDraw.Draw(image)

@@ -1,22 +1,21 @@
-"""What is told of the networks' layers: how far an update moves them, how their values spread."""
+"""Update-to-weight ratios of the networks, and histograms of their layers."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from cyclegan.runs.artifacts import Histogram, Histograms
 
-# Of each weight so many numbers, evenly spread over it, stand for all.
-SAMPLED = 1024
+# Number of evenly spaced entries sampled from each weight tensor.
+NUM_SAMPLED = 1024
 BINS = 64
 
 Samples = dict[str, Tensor]
 
 
-def samples(networks: Mapping[str, nn.Module]) -> Samples:
-    """Of each network some of all its weights, but for biases and norms."""
+def sample_weights(networks: Mapping[str, nn.Module]) -> Samples:
+    """A sample of each network's weights; biases and norms are left out."""
     return {
         name: torch.cat([_some(w) for w in _weights(network).values()])
         for name, network in networks.items()
@@ -24,20 +23,20 @@ def samples(networks: Mapping[str, nn.Module]) -> Samples:
     }
 
 
-def ratios(before: Samples, after: Samples) -> dict[str, float]:
-    """`ratio_<network>`: the length of an update over that of the weights (L2, by samples).
-    About 0.001 is usual; far below it nothing is learned, far above it all is forgotten.
+def update_ratios(before: Samples, after: Samples) -> dict[str, float]:
+    """`ratio_<network>`: the L2 norm of an update over that of the weights, from samples. About
+    0.001 is usual; far below it the network learns nothing, far above it it is unstable.
     """
-    moved = {name: torch.linalg.vector_norm(after[name] - before[name]) for name in before}
-    lengths = {name: torch.linalg.vector_norm(sample) for name, sample in before.items()}
-    return {f"ratio_{name}": float(moved[name] / lengths[name]) for name in before if lengths[name]}
+    updates = {name: torch.linalg.vector_norm(after[name] - before[name]) for name in before}
+    norms = {name: torch.linalg.vector_norm(sample) for name, sample in before.items()}
+    return {f"ratio_{name}": float(updates[name] / norms[name]) for name in before if norms[name]}
 
 
 def histograms(
     networks: Mapping[str, nn.Module], images: Mapping[str, Tensor] | None = None
 ) -> Histograms:
-    """Of every layer the weights, the gradients of the last step, and what comes out of it for
-    `images`, which are NCHW by the name of the network that is to see them.
+    """Histograms of the weights and the last gradients of every layer, and of the layer's outputs
+    for `images`, which are NCHW by the name of the network.
     """
     found: dict[str, Histogram] = {}
     for name, network in networks.items():
@@ -52,47 +51,38 @@ def histograms(
 
 
 def _weights(network: nn.Module) -> dict[str, nn.Parameter]:
-    """By the name of the layer."""
+    """The weights by the names of their layers."""
     named = network.named_parameters()
     return {name.removesuffix(".weight"): weight for name, weight in named if weight.ndim > 1}
 
 
 def _some(weight: Tensor) -> Tensor:
-    # In the order of memory: in any other, all of it would be copied.
-    stride = max(1, weight.numel() // SAMPLED)
+    # In memory order: any other would copy the whole tensor.
+    stride = max(1, weight.numel() // NUM_SAMPLED)
     count = weight.numel() // stride
     return weight.detach().as_strided((count,), (stride,), weight.storage_offset()).float()
 
 
 def _outputs(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """The outputs of the layers that have weights."""
     outputs: dict[str, Tensor] = {}
-    named = dict(network.named_modules())
-    layers = {name: module for name, module in named.items() if _has_weight(module)}
-    with _heard(layers, outputs), torch.no_grad():
-        network(images)
-    return outputs
 
+    def record(name: str, output: object) -> None:
+        if isinstance(output, Tensor):
+            outputs[name] = output.detach()
 
-def _has_weight(module: nn.Module) -> bool:
-    weight = getattr(module, "weight", None)
-    return isinstance(weight, Tensor) and weight.ndim > 1
-
-
-@contextmanager
-def _heard(layers: Mapping[str, nn.Module], outputs: dict[str, Tensor]) -> Iterator[None]:
-    def hear(name: str) -> object:
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
-            if isinstance(output, Tensor):
-                outputs[name] = output.detach()
-
-        return layers[name].register_forward_hook(hook)
-
-    handles = [hear(name) for name in layers]
+    handles = [
+        module.register_forward_hook(lambda _, __, output, name=name: record(name, output))
+        for name, module in network.named_modules()
+        if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.ndim > 1
+    ]
     try:
-        yield
+        with torch.no_grad():
+            network(images)
     finally:
         for handle in handles:
-            handle.remove()  # type: ignore[attr-defined]
+            handle.remove()
+    return outputs
 
 
 def _histogram(values: Tensor) -> Histogram:

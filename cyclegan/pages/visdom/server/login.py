@@ -28,16 +28,14 @@ _OPEN_PATHS = ("/static/", "/user/style.css")
 
 @dataclass(frozen=True)
 class Login:
-    """A user's name and password; Visdom sends the password's hash, and keeps the hash of that."""
+    """A user's name and password; Visdom's login page sends the password's SHA-256."""
 
     username: str
     password: str = field(repr=False)
 
     def message(self) -> dict[str, str]:
-        return {"username": self.username, "password": _hash(self.password)}
-
-    def credential(self) -> dict[str, str]:
-        return {"username": self.username, "password": _hash(_hash(self.password))}
+        digest = hashlib.sha256(self.password.encode(errors="surrogateescape")).hexdigest()
+        return {"username": self.username, "password": digest}
 
 
 def login_from(environment: Mapping[str, str] = os.environ) -> Login | None:
@@ -75,6 +73,7 @@ def guarded(application: type[Any], *, host: str) -> type[Any]:
     own sockets act on messages of those whom they have just turned away.
     """
     from tornado.web import ErrorHandler, RedirectHandler
+    from visdom.utils.server_utils import hash_password
 
     login, local = login_from(), is_loopback(host)
 
@@ -84,7 +83,8 @@ def guarded(application: type[Any], *, host: str) -> type[Any]:
             if login is not None:
                 # Not through Visdom's constructor, which reads the secret from a file.
                 self.login_enabled = True
-                self.user_credential = login.credential()
+                message = login.message()
+                self.user_credential = message | {"password": hash_password(message["password"])}
                 self.settings["cookie_secret"] = secrets.token_hex(32)
 
         def find_handler(self, request: Any, **keywords: Any) -> Any:
@@ -129,7 +129,3 @@ def _why_not_bound(host: str) -> str | None:
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or "it is no name"
     return None
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

@@ -139,8 +139,8 @@ class Sender:
             return post(url, message, timeout=self.timeout, cookie=self.cookie)
         except HTTPError as error:
             error.close()
-            # Visdom answers 400 to those it does not know, our own server 403.
-            if error.code not in (400, 403):
+            # To strangers Visdom 0.2 answers 400, Visdom 0.3 401, our own server 403.
+            if error.code not in (400, 401, 403):
                 raise
         self.cookie = log_in(server, timeout=self.timeout)
         return post(url, message, timeout=self.timeout, cookie=self.cookie)
@@ -197,8 +197,8 @@ def serve(*, host: str, port: int, env_dir: Path, report: IO[str]) -> None:
     """Serve until killed; the port goes to `report` once the server listens."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     warnings.simplefilter("ignore")
-    # Visdom imports torch where it can, which costs seconds and memory that a server never uses.
-    sys.modules["torch"] = None  # type: ignore[assignment]
+    # Visdom imports these if it can: seconds and memory that a server never needs.
+    sys.modules |= dict.fromkeys(("torch", "openTSNE"))  # type: ignore[arg-type]
     # Tornado loads here, not above: the parent imports this module as well.
     from tornado.httpserver import HTTPServer
     from tornado.ioloop import IOLoop

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cyclegan.hardware.deterministic import reflection_pad2d_backward
+from cyclegan.hardware.devices import reflection_pad2d_backward
 
 
 @pytest.mark.parametrize("padding", [(1, 1, 1, 1), (3, 3, 3, 3), (0, 2, 1, 0), (4, 0, 0, 5)])

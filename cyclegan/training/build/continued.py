@@ -1,8 +1,7 @@
 """What may change when a run goes on, and what may not."""
 
-from cyclegan.config.command_line import ELSEWHERE
 from cyclegan.config.errors import UserError
-from cyclegan.config.train_options import TrainSettings
+from cyclegan.config.train_options import LOCAL_OPTIONS, TrainSettings
 
 # The networks are what they are, and so is which folder is A.
 FIXED_PARTS = ("generator", "generator_BA", "discriminator")
@@ -16,11 +15,11 @@ _SILENT = {
     "trust_imports",
     "config",
     "preset",
-    *ELSEWHERE,
+    *LOCAL_OPTIONS,
 }
 
 
-def changes(before: TrainSettings, now: TrainSettings) -> list[str]:
+def changed_options(before: TrainSettings, now: TrainSettings) -> list[str]:
     """The options that a run goes on with another value of, as `lr 0.0002 -> 0.0001`. Raises
     UserError, with the options' names, where the run cannot go on with them.
     """
