@@ -11,10 +11,10 @@ def main() -> int:
     settings = train_settings(sys.argv[1:])
     share_freed_memory()
     # Torch takes seconds to import: --help and a mistyped option answer before it.
-    from cyclegan.training.build.build_run import build_run
+    from cyclegan.training.build.build_run import RunBuilder
     from cyclegan.training.trainer import Trainer
 
-    return Trainer(build_run(settings)).fit()
+    return Trainer(RunBuilder(settings).build()).fit()
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ from pathlib import Path
 ASSETS = Path(__file__).resolve().parents[1] / "cyclegan/pages/visdom/server/assets"
 FONT = "fonts/glyphicons-halflings-regular.woff2"
 
-# The names on the right are those that Visdom's index.html and login.html ask for. MathJax, which
-# index.html asks for too, is left out of our pages.
+# The names on the right are those that Visdom's index.html and login.html ask for.
 PACKAGES: dict[str, dict[str, str]] = {
     "jquery@3.1.1": {"dist/jquery.min.js": "js/jquery.min.js"},
     "bootstrap@3.3.7": {
@@ -19,10 +18,8 @@ PACKAGES: dict[str, dict[str, str]] = {
         "dist/css/bootstrap.min.css": "css/bootstrap.min.css",
         f"dist/{FONT}": FONT,
     },
-    "react@16.2.0": {"umd/react.production.min.js": "js/react-react.min.js"},
-    "react-dom@16.2.0": {"umd/react-dom.production.min.js": "js/react-dom.min.js"},
-    "react-resizable@1.4.6": {"css/styles.css": "css/react-resizable-styles.css"},
-    "react-grid-layout@0.16.3": {"css/styles.css": "css/react-grid-layout-styles.css"},
+    "react-resizable@3.1.3": {"css/styles.css": "css/react-resizable-styles.css"},
+    "react-grid-layout@2.2.3": {"css/styles.css": "css/react-grid-layout-styles.css"},
     "layout-bin-packer@1.4.0": {"dist/layout-bin-packer.js": "js/layout_bin_packer.js"},
     # Plotly without its maps and its three dimensions, which are two thirds of its bytes.
     "plotly.js-cartesian-dist-min@2.11.1": {

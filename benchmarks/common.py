@@ -1,4 +1,4 @@
-"""What every benchmark shares: interleaved timing, the machine it ran on, one line of JSON."""
+"""Helpers of all benchmarks: interleaved timing, facts about the machine, one line of JSON."""
 
 import datetime
 import json
@@ -20,8 +20,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 def interleave(
     tasks: Mapping[str, Callable[[], object]], *, rounds: int, device: torch.device, warmup: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds of each task in each round, the tasks taking turns (A B A B ...): what else the
-    machine does then falls on all of them alike.
+    """Seconds of each task in each round. The tasks take turns (A B A B ...), so that other load on
+    the machine affects all of them alike.
     """
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(warmup + rounds):
@@ -36,7 +36,7 @@ def interleave(
 
 
 def ratio(seconds: Mapping[str, list[float]], slow: str, fast: str) -> float:
-    """How many times faster: the median over the rounds, each compared with its neighbour."""
+    """How many times faster `fast` is: the median of the ratios within a round."""
     pairs = zip(seconds[slow], seconds[fast], strict=True)
     return statistics.median(a / b for a, b in pairs)
 
@@ -47,7 +47,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Hardware, versions and date: without them a figure means nothing."""
+    """Hardware, versions and date, which a figure is worthless without."""
     found: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
@@ -64,7 +64,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def report(figures: dict[str, Any], device: torch.device, *, out: Path | None) -> None:
-    """Prints the figures as one line of JSON, and keeps them in a file where one is named."""
+    """Prints the figures as one line of JSON, and writes them to the file `out`."""
     words = [Path(sys.argv[0]).name, *sys.argv[1:]]
     command = " ".join(["python", f"benchmarks/{words[0]}", *words[1:]])
     whole = {"command": command, **figures, "machine": machine(device)}

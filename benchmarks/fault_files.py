@@ -1,4 +1,4 @@
-"""Files of a run that are damaged, lost or left behind, and disks that take no more."""
+"""Faults of a run's files: damaged, lost and left-over ones, and full disks."""
 
 import os
 import resource
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fault_run import SAVE_EVERY, STEPS, Bench, Fault, LeftOut, Outcome, Run, expect
-from fault_stops import compared
+from fault_stops import expect_equal
 
 
 def damaged(bench: Bench, damage: Callable[[Run], object]) -> Outcome:
-    """Between a run's death and its next life."""
-    with bench.begun() as run:
+    """Damages files between the end of a run and its continuation."""
+    with bench.killed_run() as run:
         damage(run)
-        return compared(bench, run, run.went_on())
+        return expect_equal(bench, run, run.continue_to_end())
 
 
 def _newest(change: Callable[[Path], object]) -> Callable[[Run], object]:
@@ -61,37 +61,37 @@ def _weights_lost(run: Run) -> None:
 
 
 def no_state_left(bench: Bench) -> Outcome:
-    """What is damaged beyond repair is named, and not written over."""
-    with bench.begun() as run:
+    """If no valid state is left, the damage is reported and no file is overwritten."""
+    with bench.killed_run() as run:
         whole = {path: path.read_bytes() for path in run.states()}
         for path in whole:
             _halve(path)
         run.resume()
-        run.ended(2)
+        run.expect_exit(2)
         expect("damaged" in run.errors, f"said: {run.errors}")
         expect(set(run.states()) == set(whole), "the damaged states are gone")
         for path, content in whole.items():
             path.write_bytes(content)
-        return compared(bench, run, run.went_on())
+        return expect_equal(bench, run, run.continue_to_end())
 
 
 def settings_damaged(bench: Bench, content: bytes) -> Outcome:
-    """Without them nobody knows what was trained."""
-    with bench.begun() as run:
+    """A run cannot continue without its settings."""
+    with bench.killed_run() as run:
         path = run.folder / "settings.yaml"
         before, states = path.read_bytes(), run.states()
         path.write_bytes(content)
         run.resume()
-        run.ended(2)
-        expect(path.read_bytes() == content, "the damaged settings were written over")
+        run.expect_exit(2)
+        expect(path.read_bytes() == content, "the damaged settings were overwritten")
         expect(run.states() == states, "states were lost")
         path.write_bytes(before)
-        return compared(bench, run, run.went_on())
+        return expect_equal(bench, run, run.continue_to_end())
 
 
 @contextmanager
 def _on_a_small_disk(bench: Bench, *options: str) -> Iterator[tuple[Run, Path]]:
-    """A run on a disk of its own, and the file that fills it."""
+    """A run on its own small disk, and the path of a file to fill it."""
     with bench.run(*options) as run:
         disk = run.place / "runs"
         disk.mkdir()
@@ -110,7 +110,7 @@ def _on_a_small_disk(bench: Bench, *options: str) -> Iterator[tuple[Run, Path]]:
 
 
 def _fill(path: Path) -> None:
-    """To the last byte."""
+    """Fills the disk to the last byte."""
     with path.open("wb", buffering=0) as file:
         for size in (2**16, 1):
             try:
@@ -125,10 +125,10 @@ def disk_full_for_a_while(bench: Bench) -> Outcome:
         run.start()
         run.until_step(SAVE_EVERY + 1)
         _fill(filler)
-        run.until_said("could not be saved")
+        run.until_output("could not be saved")
         filler.unlink()
-        run.ended(0)
-        return compared(bench, run, Outcome())
+        run.expect_exit(0)
+        return expect_equal(bench, run, Outcome())
 
 
 def disk_full_at_the_end(bench: Bench) -> Outcome:
@@ -136,10 +136,10 @@ def disk_full_at_the_end(bench: Bench) -> Outcome:
         run.start()
         run.until_step(STEPS - SAVE_EVERY + 2)
         _fill(filler)
-        run.ended(2)
+        run.expect_exit(2)
         expect("free space" in run.errors, f"said: {run.errors}")
         filler.unlink()
-        return compared(bench, run, run.went_on())
+        return expect_equal(bench, run, run.continue_to_end())
 
 
 def room_in_old_states(bench: Bench) -> Outcome:
@@ -148,45 +148,45 @@ def room_in_old_states(bench: Bench) -> Outcome:
         run.until_step(STEPS - SAVE_EVERY + 2)
         _fill(filler)
         run.wait()
-        expect(run.newest_whole() == STEPS, "the last step is not saved")
+        expect(run.newest_valid_step() == STEPS, "the last step is not saved")
         filler.unlink()
-        return compared(bench, run, run.went_on())
+        return expect_equal(bench, run, run.continue_to_end())
 
 
 def quota_for_a_while(bench: Bench) -> Outcome:
-    """Works without a disk to fill: files may not grow past so many bytes."""
+    """Limits the size of files, which needs no disk to fill."""
     with bench.run() as run:
         run.start()
         run.until_step(SAVE_EVERY + 1)
         limits = resource.prlimit(run.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (2**16, limits[1]))
-        run.until_said("could not be saved")
+        run.until_output("could not be saved")
         resource.prlimit(run.pid, resource.RLIMIT_FSIZE, limits)
-        run.ended(0)
-        return compared(bench, run, Outcome())
+        run.expect_exit(0)
+        return expect_equal(bench, run, Outcome())
 
 
-_BEFORE = "the state before it is gone on from, and the damage said; final weights equal"
-_ANYWAY = "it is gone on from the newest state; final weights equal"
-_NAMED = "refused in one line, nothing written over; with the file back, final weights equal"
+_BEFORE = "continues from the state before and reports the damage; final weights equal"
+_ANYWAY = "continues from the newest state; final weights equal"
+_NAMED = "refused in one line, nothing overwritten; with the file restored, final weights equal"
 
 FAULTS = (
     Fault(
         "state cut short",
-        "the newest state is cut to half between two lives",
+        "the newest state is cut in half before the run continues",
         _BEFORE,
         lambda bench: damaged(bench, _newest(_halve)),
         short=True,
     ),
     Fault(
         "state's bit flipped",
-        "one bit of the newest state is another",
+        "one bit of the newest state is flipped",
         _BEFORE,
         lambda bench: damaged(bench, _newest(_flip_bit)),
     ),
     Fault(
         "state emptied",
-        "the newest state has no byte left",
+        "the newest state is empty",
         _BEFORE,
         lambda bench: damaged(bench, _newest(_empty)),
     ),
@@ -198,11 +198,11 @@ FAULTS = (
     ),
     Fault(
         "two states damaged",
-        "the two newest states are cut to half",
+        "the two newest states are cut in half",
         _BEFORE,
         lambda bench: damaged(bench, _both_newest),
     ),
-    Fault("all states damaged", "every state is cut to half", _NAMED, no_state_left),
+    Fault("all states damaged", "every state is cut in half", _NAMED, no_state_left),
     Fault(
         "weights lost",
         "every *_net_* file is removed",
@@ -211,19 +211,19 @@ FAULTS = (
     ),
     Fault(
         "left-overs",
-        "half-written *.partial files lie there",
+        "half-written *.partial files are in the folder",
         _ANYWAY,
         lambda bench: damaged(bench, _remains),
     ),
     Fault(
         "settings garbled",
-        "settings.yaml holds bytes that are no text",
+        "settings.yaml holds bytes that are not text",
         _NAMED,
         lambda bench: settings_damaged(bench, b"\xff\0lr: [\n"),
     ),
     Fault(
         "settings emptied",
-        "settings.yaml has no byte left",
+        "settings.yaml is empty",
         _NAMED,
         lambda bench: settings_damaged(bench, b""),
     ),
@@ -241,32 +241,32 @@ FAULTS = (
     ),
     Fault(
         "lock left behind",
-        "the lock of a process that is no more",
+        "the lock of a process that has ended",
         _ANYWAY,
         lambda bench: damaged(bench, _lock),
     ),
     Fault(
         "disk full for a while",
-        "a disk without a free byte at one save, and room again at the next",
-        "said, and the run goes on; final weights equal",
+        "a disk without a free byte at one save, and with space at the next",
+        "reported, and the run continues; final weights equal",
         disk_full_for_a_while,
     ),
     Fault(
         "disk full at the end",
         "a disk without a free byte from the last steps on",
-        "status 2 and one line; with room again, final weights equal",
+        "status 2 and one line; with space again, final weights equal",
         disk_full_at_the_end,
     ),
     Fault(
         "room in old states",
-        "the same, with older states that may go",
+        "the same, with older states that may be deleted",
         "the last step is saved in their place; final weights equal",
         room_in_old_states,
     ),
     Fault(
         "files limited",
-        "no file may grow past 64 KiB at one save (RLIMIT_FSIZE)",
-        "said, and the run goes on; final weights equal",
+        "no file may exceed 64 KiB at one save (RLIMIT_FSIZE)",
+        "reported, and the run continues; final weights equal",
         quota_for_a_while,
     ),
 )

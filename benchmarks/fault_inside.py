@@ -1,8 +1,8 @@
-"""Faults that only the program itself can have, in losses and penalties of the user's own.
+"""Faults inside the program, as losses and penalties of the user's own.
 
-Each is what it stands for, bit for bit, until the step that it is told, and only where FAULTS is
-set in the environment: a run that goes on without it is a whole one. `benchmarks/faults.py` names
-them, as in --cycle_A "10*fault_inside.Wrong(value='nan', first=12)".
+Each equals the part that it replaces, bit for bit, until a given step, and always if FAULTS is not
+set in the environment. `benchmarks/faults.py` uses them in options such as
+--cycle_A "10*fault_inside.Wrong(value='nan', first=12)".
 """
 
 import errno
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 
 class _Faulty(nn.L1Loss):
-    """The L1 loss; `strikes` says whether this call, from the step `first` on, is to go wrong."""
+    """The L1 loss. `strikes` is true for the calls that fail, from the step `first` on."""
 
     def __init__(self, *, first: int = 12, count: int = 1) -> None:
-        """count: of calls that go wrong; 0: all from then on."""
+        """count: the number of calls that fail; 0: all later calls."""
         super().__init__()
         self.first = first
         self.count = count
@@ -42,7 +42,7 @@ class _Faulty(nn.L1Loss):
 
 
 class Wrong(_Faulty):
-    """Gives `value`, which is not finite, and a gradient of it."""
+    """Returns the loss times `value`, which is not finite, with its gradient."""
 
     def __init__(self, *, value: str = "nan", first: int = 12, count: int = 1) -> None:
         super().__init__(first=first, count=count)
@@ -54,7 +54,7 @@ class Wrong(_Faulty):
 
 
 class OutOfMemory(_Faulty):
-    """Asks for more memory than there is."""
+    """Raises torch.OutOfMemoryError."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         if self.strikes():
@@ -63,7 +63,7 @@ class OutOfMemory(_Faulty):
 
 
 class Raises(_Faulty):
-    """Fails as a mistake in somebody's loss does."""
+    """Raises RuntimeError, like a mistake in a loss."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         if self.strikes():
@@ -72,7 +72,7 @@ class Raises(_Faulty):
 
 
 class Sleeps(_Faulty):
-    """Takes its time."""
+    """Sleeps before it returns."""
 
     def __init__(self, *, seconds: float, first: int = 12, count: int = 1) -> None:
         super().__init__(first=first, count=count)
@@ -85,7 +85,7 @@ class Sleeps(_Faulty):
 
 
 class ClockJumps(_Faulty):
-    """The clock of the wall goes a day ahead, later two days back; time goes on as before."""
+    """Sets time.time a day ahead, and later two days back; time.monotonic is unchanged."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         if self.strikes():
@@ -95,9 +95,7 @@ class ClockJumps(_Faulty):
 
 
 class DriveHiccups(nn.L1Loss):
-    """From the run's beginning on, of seven calls that open an image two fail, of those that read
-    one does.
-    """
+    """Makes 2 of 7 calls that open an image fail, and 1 of 7 that read, from the start on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,8 +105,8 @@ class DriveHiccups(nn.L1Loss):
 
 
 class PenaltyFails(R1):
-    """R1, whose call at the step `first` fails as `kind` says, so often: by then the generators
-    have learned from this step.
+    """R1 that fails `count` times from the step `first` on, after the generators' update: `kind` is
+    memory, raises, or a number by which the penalty is multiplied.
     """
 
     def __init__(self, *, kind: str, first: int = 12, count: int = 1) -> None:
@@ -128,7 +126,7 @@ class PenaltyFails(R1):
 
 
 def _step() -> int:
-    """The step that is being computed, 1, 2 ...; 0 where parts are only tried."""
+    """The number of the current step, from 1; 0 in a trial of the parts."""
     frame = sys._getframe(1)
     while frame.f_back is not None:
         clock = frame.f_locals.get("clock")

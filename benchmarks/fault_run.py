@@ -1,4 +1,4 @@
-"""train.py as a process of its own, with images of its own, to which anything may happen."""
+"""A run of train.py in its own process, with its own images, to be killed and damaged."""
 
 import os
 import random
@@ -20,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 from fault_inside import ARMED
+from forked_training import ForkedTraining
 from PIL import Image
 from torch import Tensor
 
@@ -30,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NAME = "run"
 STEPS = 40
 SAVE_EVERY = 5
-# Every part that remembers something: a pool that fills, dropout's random state, an average.
+# Every part with a state: an image pool that fills, dropout's random state, a moving average.
 OPTIONS = (
     "--preset=classic",
     "--generator=resnet(blocks=1, dropout=True)",
@@ -39,15 +40,15 @@ OPTIONS = (
     *("--device=cpu", "--precision=fp32", "--monitor=none", "--num_threads=0"),
     *("--print_every=1", "--preview_every=1000", f"--save_every={SAVE_EVERY}", f"--steps={STEPS}"),
 )
-# What a second try of a step would draw anew.
+# Dropout would draw other random numbers when a step is tried again.
 NO_DROPOUT = "--generator=resnet(blocks=1)"
 
-# No wait is longer: the slowest takes a few seconds.
+# The limit of every wait, in seconds; the longest ones take a few.
 LONGEST = 120.0
 
 
 class Lost(Exception):
-    """The run did not do what it should have."""
+    """The run did not survive: the message says why."""
 
 
 class LeftOut(Exception):
@@ -56,9 +57,9 @@ class LeftOut(Exception):
 
 @dataclass
 class Outcome:
-    """What a fault has cost: steps that were taken again, and of these those that had been saved;
-    whether the final weights are those of the run that nothing happened to, None where the fault
-    itself is to change them.
+    """The cost of a fault: the steps that were repeated, and those among them that had been saved;
+    `equal`: whether the final weights equal those of the uninterrupted run, None if the fault
+    changes them by its nature.
     """
 
     lost_steps: int = 0
@@ -77,13 +78,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Fault:
-    """A row of the table: what is done to a run, and when it has survived that."""
+    """A row of the table: what is done to a run, and what counts as survival."""
 
     name: str
     injected: str
     survives_if: str
     inject: Callable[["Bench"], Outcome]
-    # Among the handful that is tried where there is a minute only.
+    # Whether --short includes it.
     short: bool = False
 
 
@@ -94,19 +95,28 @@ def expect(condition: object, what: str) -> None:
 
 @dataclass
 class Bench:
-    """A folder for all that is tried, and what several faults have in common."""
+    """The folder of all runs, and what the faults share.
+
+    forks: starts runs as forks of this process, which has imported all modules.
+    """
 
     root: Path
     seed: int
     kills: int
-    _whole: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
+    forks: bool = False
+    _uninterrupted: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
     _runs: int = 0
 
+    @property
+    def start_seconds(self) -> float:
+        """About the time from the start of a run to its first step."""
+        return 0.3 if self.forks else 3.0
+
     def random(self, name: str) -> random.Random:
-        """Each fault draws for itself, whichever others are tried."""
+        """Random numbers of one fault, the same whichever others are tried."""
         return random.Random(f"{self.seed} {name}")
 
-    def place(self) -> Path:
+    def new_folder(self) -> Path:
         self._runs += 1
         place = self.root / f"{self._runs:03}"
         make_data(place / "data")
@@ -114,8 +124,8 @@ class Bench:
 
     @contextmanager
     def run(self, *options: str) -> Iterator["Run"]:
-        """A run that has not begun; whatever of it is alive at the end is ended."""
-        run = Run(self.place(), self.root / "bytecode", options)
+        """A run that has not started; its processes are killed at the end."""
+        run = Run(self.new_folder(), self.root / "bytecode", options, forks=self.forks)
         try:
             yield run
         finally:
@@ -123,29 +133,31 @@ class Bench:
             shutil.rmtree(run.place, ignore_errors=True)
 
     @contextmanager
-    def begun(self, *options: str) -> Iterator["Run"]:
-        """The same, killed in its middle, with three states to go on from."""
+    def killed_run(self, *options: str) -> Iterator["Run"]:
+        """A run that has been killed in its middle, after three saved states."""
         with self.run(*options) as run:
             run.start()
             run.until_step(3 * SAVE_EVERY + 2)
             run.kill()
             yield run
 
-    def whole(self, *options: str) -> dict[str, Any]:
-        """The last state of the run with these options that nothing happened to."""
-        if options not in self._whole:
+    def uninterrupted(self, *options: str) -> dict[str, Any]:
+        """The last state of the uninterrupted run with these options."""
+        if options not in self._uninterrupted:
             with self.run(*options) as run:
                 run.start()
-                run.ended(0)
-                self._whole[options] = run.state()
-        return self._whole[options]
+                run.expect_exit(0)
+                self._uninterrupted[options] = run.state()
+        return self._uninterrupted[options]
 
 
 class Run:
-    """One run in its folder, over all the processes that work on it, one after the other."""
+    """A run in its folder, and the processes that train it, one after the other."""
 
-    def __init__(self, place: Path, bytecode: Path, options: Sequence[str]) -> None:
-        self.place = place
+    def __init__(
+        self, place: Path, bytecode: Path, options: Sequence[str], *, forks: bool = False
+    ) -> None:
+        self.place, self.forks = place, forks
         self.data = place / "data"
         self.folder = place / "runs" / NAME
         self.options = options
@@ -154,12 +166,12 @@ class Run:
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")]),
             "PYTHONUNBUFFERED": "1",
-            # Some environments keep no bytecode: a start would take twice as long.
-            "PYTHONDONTWRITEBYTECODE": "",
-            "PYTHONPYCACHEPREFIX": str(bytecode),
             "OMP_NUM_THREADS": "1",
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        # Without bytecode, which some environments do not keep, a start takes twice as long.
+        if self.environment.pop("PYTHONDONTWRITEBYTECODE", ""):
+            self.environment["PYTHONPYCACHEPREFIX"] = str(bytecode)
+        self.process: subprocess.Popen[bytes] | ForkedTraining | None = None
         self.reached = 0
 
     def start(self, *options: str, armed: bool = False) -> None:
@@ -168,9 +180,9 @@ class Run:
     def resume(self, *options: str, armed: bool = False) -> None:
         self._launch(["--continue_train", "--trust_imports", *options], armed)
 
-    def as_told(self) -> None:
-        """Goes on with the command that the run itself has named."""
-        found = re.search(r"go on with: python train\.py (.*)", self.said)
+    def continue_as_printed(self) -> None:
+        """Continues with the command that the run has printed."""
+        found = re.search(r"go on with: python train\.py (.*)", self.output)
         expect(found, "no command to go on with was named")
         assert found is not None
         self._begin(shlex.split(found[1]), armed=False)
@@ -181,8 +193,9 @@ class Run:
     def _begin(self, options: Sequence[str], armed: bool) -> None:
         expect(self.process is None or self.process.poll() is not None, "it still runs")
         arm = {ARMED: "1"} if armed else {}
+        start = ForkedTraining if self.forks else subprocess.Popen
         with self.log.open("wb") as log, self.errors_file.open("wb") as errors:
-            self.process = subprocess.Popen(
+            self.process = start(
                 [sys.executable, str(ROOT / "train.py"), *options],
                 env={**self.environment, **arm},
                 cwd=self.place,
@@ -192,7 +205,7 @@ class Run:
                 start_new_session=True,
             )
 
-    # Where the output goes, if not to the log.
+    # Replaces the log as the destination of the output.
     stdout: IO[bytes] | int | None = None
 
     @property
@@ -200,8 +213,8 @@ class Run:
         return self.place / "errors.txt"
 
     @property
-    def said(self) -> str:
-        """What the newest process has printed."""
+    def output(self) -> str:
+        """The output of the newest process."""
         return self.log.read_text(errors="replace")
 
     @property
@@ -219,7 +232,7 @@ class Run:
 
     def step(self) -> int:
         """The last step that was reported."""
-        steps = re.findall(r"^epoch \d+  step (\d+)/", self.said, re.MULTILINE)
+        steps = re.findall(r"^epoch \d+  step (\d+)/", self.output, re.MULTILINE)
         self.reached = max(self.reached, *map(int, steps), 0)
         return int(steps[-1]) if steps else 0
 
@@ -233,8 +246,8 @@ class Run:
     def until_step(self, step: int) -> None:
         self.until(lambda: self.step() >= step, f"step {step}")
 
-    def until_said(self, words: str) -> None:
-        self.until(lambda: words in self.said, f'"{words}"')
+    def until_output(self, words: str) -> None:
+        self.until(lambda: words in self.output, f'"{words}"')
 
     def signal(self, number: int) -> None:
         expect(self.alive, "it ended before the signal")
@@ -245,7 +258,7 @@ class Run:
         self.wait()
 
     def wait(self, *, seconds: float = LONGEST) -> int:
-        """The exit status; what has not ended by then hangs."""
+        """Returns the exit status; raises Lost if the process hangs."""
         assert self.process is not None
         try:
             status = self.process.wait(seconds)
@@ -254,37 +267,39 @@ class Run:
         self.step()
         return status
 
-    def ended(self, status: int, *, seconds: float = LONGEST) -> None:
-        """Waits for this exit status; of a mistake or a full disk, with one line to say so."""
+    def expect_exit(self, status: int, *, seconds: float = LONGEST) -> None:
+        """Waits for this exit status; status 2 must come with one line of error."""
         found = self.wait(seconds=seconds)
         errors = self.errors.strip()
         expect(found == status, f"exit status {found}, not {status}: {errors[-300:]}")
         if status == 2:
             expect(errors.count("\n") == 0 and errors.startswith("error: "), f"said: {errors}")
 
-    def went_on(self, *options: str) -> Outcome:
-        """Goes on to the end; what was lost, by the newest state that was whole before."""
-        reached, newest = self.reached, self.newest_whole()
+    def continue_to_end(self, *options: str) -> Outcome:
+        """Continues to the end; the outcome tells the steps that were lost since the newest valid
+        state.
+        """
+        reached, newest = self.reached, self.newest_valid_step()
         self.resume(*options)
-        self.ended(0)
-        found = re.search(r"going on after step (\d+)", self.said)
+        self.expect_exit(0)
+        found = re.search(r"going on after step (\d+)", self.output)
         expect(found, "it did not say where it goes on")
         assert found is not None
         lost, beyond = reached - int(found[1]), newest - int(found[1])
         return Outcome(max(lost, 0), max(beyond, 0))
 
-    def newest_whole(self) -> int:
-        """The step of the newest state that can be read, by other means than the program's."""
-        steps = [int(path.stem[6:]) for path in self.states() if _is_whole(path)]
+    def newest_valid_step(self) -> int:
+        """The step of the newest readable state, found without the program's own reader."""
+        steps = [int(path.stem[6:]) for path in self.states() if _is_valid(path)]
         return max(steps, default=0)
 
     def states(self) -> list[Path]:
-        """The newest first."""
+        """All state files, newest first."""
         return sorted(self.folder.glob("state_*.pt"), reverse=True)
 
     def state(self) -> dict[str, Any]:
-        """The newest; of its history the losses, without what a clock decides or only a monitor
-        asks for.
+        """The newest state. Its history is reduced to the losses: other values depend on the clock
+        or on monitors.
         """
         state: dict[str, Any] = torch.load(self.states()[0], weights_only=True)
         state["history"] = [(step, losses(values)) for step, values in state["history"]]
@@ -294,16 +309,16 @@ class Run:
         return all(bool(w.isfinite().all()) for w in self.state()["model"].values())
 
     def children(self) -> list[int]:
-        """The processes that this one has started, by any of its threads."""
+        """The child processes of all threads of the run."""
         found: list[int] = []
         for path in Path(f"/proc/{self.pid}/task").glob("*/children"):
-            # A thread may end meanwhile.
+            # A thread may have ended.
             with suppress(OSError):
                 found += map(int, path.read_text().split())
         return found
 
     def end(self) -> None:
-        """Kills what is left: the run and the processes of its group."""
+        """Kills the run and its child processes."""
         if self.process is None:
             return
         for pid in (self.process.pid, *self.children()):
@@ -311,9 +326,9 @@ class Run:
         self.process.wait()
 
 
-def _kill(pid: int, run: subprocess.Popen[bytes]) -> None:
+def _kill(pid: int, run: subprocess.Popen[bytes] | ForkedTraining) -> None:
     try:
-        # A stopped run's number may be another's by now.
+        # The system may have given the pid of an ended run to another process.
         if run.poll() is None or pid != run.pid:
             os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -333,7 +348,7 @@ def make_data(folder: Path) -> None:
 
 
 def same(ours: Any, theirs: Any) -> bool:
-    """Bit for bit, in whatever they are packed."""
+    """Whether nested containers of tensors and plain values are equal, bit for bit."""
     if isinstance(ours, Tensor):
         return isinstance(theirs, Tensor) and torch.equal(ours, theirs)
     if isinstance(ours, dict):
@@ -344,12 +359,12 @@ def same(ours: Any, theirs: Any) -> bool:
     return bool(ours == theirs)
 
 
-def _is_whole(path: Path) -> bool:
+def _is_valid(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.load(path, weights_only=True)
             return archive.testzip() is None
-    # Damage makes a reader raise anything.
+    # A reader may raise anything on a damaged file.
     except Exception:
         return False

@@ -1,4 +1,4 @@
-"""Images, drives, helping processes, pages and clocks that fail while a run goes on."""
+"""Faults outside the program: images, drives, loader processes, the live page and the clock."""
 
 import os
 import shutil
@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fault_run import SAVE_EVERY, STEPS, Bench, Fault, LeftOut, Outcome, Run, expect
-from fault_stops import compared
+from fault_stops import expect_equal
 
-# Every image is read anew whenever it is drawn.
+# Without a cache an image is read each time it is drawn.
 _UNCACHED = "--cache=off"
-# So slow that there is time for a page to appear.
+# Slow enough for the page to appear.
 _SLOWLY = "--cycle_A=10*fault_inside.Sleeps(seconds=0.15, first=1, count=0)"
 _SERVER = "cyclegan.pages.visdom.server.process"
 
@@ -23,8 +23,8 @@ def image_breaks(bench: Bench, damage: Callable[[Path], object]) -> Outcome:
         run.start()
         run.until_step(SAVE_EVERY)
         damage(run.data / "trainA" / "003.png")
-        run.ended(0)
-        expect(run.said.count("003.png") == 1, "the image is not named once")
+        run.expect_exit(0)
+        expect(run.output.count("003.png") == 1, "the image is not named once")
         return _complete(run)
 
 
@@ -34,8 +34,8 @@ def shard_cut_short(bench: Bench) -> Outcome:
         run.start()
         run.until_step(SAVE_EVERY)
         os.truncate(shard, shard.stat().st_size // 2)
-        run.ended(0)
-        expect("warning: skipped" in run.said, "the images that are gone are not named")
+        run.expect_exit(0)
+        expect("warning: skipped" in run.output, "the lost images are not reported")
         return _complete(run)
 
 
@@ -49,7 +49,7 @@ def _packed(folder: Path) -> Path:
 
 
 def _complete(run: Run) -> Outcome:
-    expect(run.newest_whole() == STEPS, "the last step is not saved")
+    expect(run.newest_valid_step() == STEPS, "the last step is not saved")
     expect(run.is_finite(), "the final weights are not finite")
     return Outcome()
 
@@ -60,11 +60,11 @@ def data_vanishes(bench: Bench) -> Outcome:
         run.until_step(SAVE_EVERY + 1)
         away = run.data.with_name("away")
         run.data.rename(away)
-        run.ended(2)
+        run.expect_exit(2)
         expect("check the disk" in run.errors, f"said: {run.errors}")
-        expect(run.newest_whole() == run.reached, "the last step is not saved")
+        expect(run.newest_valid_step() == run.reached, "the last step is not saved")
         away.rename(run.data)
-        return compared(bench, run, run.went_on())
+        return expect_equal(bench, run, run.continue_to_end())
 
 
 def loader_dies(bench: Bench, count: int) -> Outcome:
@@ -76,26 +76,26 @@ def loader_dies(bench: Bench, count: int) -> Outcome:
             raise LeftOut("this system does not tell a process's children")
         for pid in workers[:count]:
             os.kill(pid, signal.SIGKILL)
-        run.ended(0)
-        expect("a process that loads images died" in run.said, "it was not said")
-        return compared(bench, run, Outcome())
+        run.expect_exit(0)
+        expect("a process that loads images died" in run.output, "it was not reported")
+        return expect_equal(bench, run, Outcome())
 
 
 def page_dies(bench: Bench, number: int) -> Outcome:
     with bench.run(_SLOWLY) as run:
         run.start("--monitor=visdom", f"--display_port={_free_port()}", armed=True)
-        run.until_said("Visdom shows the run")
+        run.until_output("Visdom shows the run")
         servers = [pid for pid in run.children() if _SERVER in _command(pid)]
         if not servers:
             raise LeftOut("this system does not tell a process's children")
         for pid in servers:
             os.kill(pid, number)
         try:
-            run.ended(0)
+            run.expect_exit(0)
         finally:
             for pid in (pid for pid in servers if _SERVER in _command(pid)):
                 os.kill(pid, signal.SIGKILL)
-        return compared(bench, run, Outcome())
+        return expect_equal(bench, run, Outcome())
 
 
 def _command(pid: int) -> str:
@@ -114,8 +114,8 @@ def _free_port() -> int:
 def clock_jumps(bench: Bench) -> Outcome:
     with bench.run("--cycle_A=10*fault_inside.ClockJumps(first=12, count=2)") as run:
         run.start("--time_limit=1h", armed=True)
-        run.ended(0)
-        return compared(bench, run, Outcome())
+        run.expect_exit(0)
+        return expect_equal(bench, run, Outcome())
 
 
 def drive_hiccups(bench: Bench, *options: str, packed: bool = False) -> Outcome:
@@ -123,75 +123,75 @@ def drive_hiccups(bench: Bench, *options: str, packed: bool = False) -> Outcome:
         if packed:
             _packed(run.data / "trainA")
         run.start(armed=True)
-        run.ended(0)
-        expect("skipped" not in run.said, "images were skipped")
-        return compared(bench, run, Outcome())
+        run.expect_exit(0)
+        expect("skipped" not in run.output, "images were skipped")
+        return expect_equal(bench, run, Outcome())
 
 
 FAULTS = (
     Fault(
         "image removed",
         "an image is deleted in mid-run (--cache off)",
-        "named once, replaced by its neighbour, the run goes on",
+        "reported once, replaced by its neighbour, the run continues",
         lambda bench: image_breaks(bench, Path.unlink),
     ),
     Fault(
         "image garbled",
         "an image holds garbage from mid-run on (--cache off)",
-        "named once, replaced by its neighbour, the run goes on",
+        "reported once, replaced by its neighbour, the run continues",
         lambda bench: image_breaks(bench, lambda path: path.write_bytes(b"\x89PNG gone")),
     ),
     Fault(
         "shard cut short",
-        "a tar file of images is cut to half in mid-run",
-        "what is gone is named, the run goes on",
+        "a tar file of images is cut in half in mid-run",
+        "lost images are reported, the run continues",
         shard_cut_short,
     ),
     Fault(
         "data vanish",
         "the whole data folder is moved away in mid-run (--cache off)",
-        "status 2, one line, this step saved; with the data back, final weights equal",
+        "status 2, one line, this step saved; with the data restored, final weights equal",
         data_vanishes,
     ),
     Fault(
         "loader dies",
-        "SIGKILL for one of two processes that load images",
-        "said, replaced, the run goes on; final weights equal",
+        "SIGKILL for one of two loader processes",
+        "reported, restarted, the run continues; final weights equal",
         lambda bench: loader_dies(bench, 1),
     ),
     Fault(
         "all loaders die",
-        "SIGKILL for both processes that load images",
-        "said, replaced, the run goes on; final weights equal",
+        "SIGKILL for both loader processes",
+        "reported, restarted, the run continues; final weights equal",
         lambda bench: loader_dies(bench, 2),
     ),
     Fault(
         "live page dies",
         "SIGKILL for the Visdom server",
-        "the run goes on; final weights equal",
+        "the run continues; final weights equal",
         lambda bench: page_dies(bench, signal.SIGKILL),
     ),
     Fault(
         "live page hangs",
         "SIGSTOP for the Visdom server",
-        "the run goes on and ends; final weights equal",
+        "the run continues and ends; final weights equal",
         lambda bench: page_dies(bench, signal.SIGSTOP),
     ),
     Fault(
         "clock jumps",
         "the clock goes a day ahead, then two days back, under --time_limit 1h",
-        "the run goes on; final weights equal",
+        "the run continues; final weights equal",
         clock_jumps,
     ),
     Fault(
         "drive hiccups",
-        "of seven times, opening images fails twice (EIO), reading once (ESTALE) (--cache off)",
+        "2 of 7 opens of images fail (EIO), and 1 of 7 reads (ESTALE) (--cache off)",
         "no image is skipped; final weights equal",
         lambda bench: drive_hiccups(bench, _UNCACHED),
     ),
     Fault(
         "drive hiccups for loaders",
-        "the same in two processes that load images",
+        "the same in two loader processes",
         "no image is skipped; final weights equal",
         lambda bench: drive_hiccups(bench, _UNCACHED, "--num_threads=2"),
     ),

@@ -1,9 +1,9 @@
-"""What a run survives: python benchmarks/faults.py
+"""Tests what a run survives: python benchmarks/faults.py
 
-Each fault is injected into the real train.py, in a process of its own with tiny networks, and what
-became of the run is compared with a run that nothing happened to, bit for bit. Steps since the last
-save are taken again; none that was saved is lost, and `lost_steps_beyond_a_save` counts those that
-were. --short tries a handful in less than a minute.
+Each fault is injected into the real train.py, in its own process with tiny networks. The final
+state is expect_equal with that of an uninterrupted run, bit for bit. Steps since the last save are
+repeated; `lost_steps_beyond_a_save` counts lost steps that had been saved, which must be none.
+--short tries a few faults in less than a minute, on runs that are forks of this process.
 """
 
 import argparse
@@ -21,12 +21,13 @@ import fault_world
 import torch
 from common import report
 from fault_run import Bench, Fault, LeftOut, Lost
+from forked_training import import_training
 from rich.console import Console
 from rich.table import Table
 
 KILLS, KILLS_IF_SHORT = 20, 2
 
-# Of the table, also where no terminal says how wide it is.
+# The width of the table if no terminal is wider.
 WIDTH = 170
 
 FAULTS = (
@@ -38,17 +39,22 @@ FAULTS = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="What a run survives.")
-    parser.add_argument("--short", action="store_true", help="a handful of them")
-    parser.add_argument("--only", action="append", help="this one alone; may be given again")
-    parser.add_argument("--kills", type=int, help="of the run that is killed again and again")
-    parser.add_argument("--seed", type=int, default=0, help="of the random moments")
+    parser = argparse.ArgumentParser(description="Tests what a run survives.")
+    parser.add_argument("--short", action="store_true", help="try a few faults")
+    parser.add_argument("--only", action="append", help="try this fault; may be repeated")
+    parser.add_argument(
+        "--kills", type=int, help="how often the fault 'killed at random' kills its run"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
     parser.add_argument("--out", type=Path, help="a file for the figures")
     options = parser.parse_args()
     chosen = _chosen(options.only, short=options.short)
     kills = options.kills or (KILLS_IF_SHORT if options.short else KILLS)
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), options.seed, kills)
+        forks = options.short and not options.only
+        if forks:
+            import_training()
+        bench = Bench(Path(folder), options.seed, kills, forks=forks)
         rows = [tried(fault, bench) for fault in chosen]
     _print(chosen, rows)
     figures = summary(rows, seed=options.seed, kills=kills)
@@ -66,7 +72,7 @@ def _chosen(names: Sequence[str] | None, *, short: bool) -> list[Fault]:
 
 
 def tried(fault: Fault, bench: Bench) -> dict[str, Any]:
-    """The row of figures of one fault; a mistake of the benchmark's own ends it all."""
+    """The row of figures of one fault. Errors of the benchmark itself are raised."""
     began = time.monotonic()
     row: dict[str, Any] = {
         "name": fault.name,
@@ -90,13 +96,13 @@ def tried(fault: Fault, bench: Bench) -> dict[str, Any]:
             "final_weights_equal": cost.equal,
         }
     row["seconds"] = round(time.monotonic() - began, 1)
-    # Minutes pass until the table: on the side, a sign of life.
+    # Progress on stderr: the table comes minutes later.
     print(f"{fault.name}: {row.get('why', 'survived')}", file=sys.stderr, flush=True)
     return row
 
 
 def summary(rows: Sequence[dict[str, Any]], *, seed: int, kills: int) -> dict[str, Any]:
-    """final_weights_equal: of all whose final weights the fault itself did not change."""
+    """final_weights_equal: true if no fault changed weights that it must not change."""
     tried_rows = [row for row in rows if not row["left_out"]]
     return {
         "seed": seed,

@@ -1,10 +1,10 @@
-"""Does the live page last? python benchmarks/live_page.py --out benchmarks/results/live-page.json
+"""Load-tests the live page: python benchmarks/live_page.py --out benchmarks/results/live-page.json
 
-A day of a run is told to the page as fast as it is drawn: a report every 10 s, a preview with its
-measurements and health every 40 s, histograms and hard images now and then. Meanwhile one page
-reads everything, and one has fallen asleep: its connection stays, and it reads nothing. Measured:
-the server's memory, that of the process that trains, what is sent, and how long a browser takes
-until it shows every window and the slider; also what the browser's own memory grows by.
+The page gets the reports of a one-day run as fast as it draws them: a report every 10 s, a preview
+with metrics and health every 40 s, and at times histograms and hard examples. One client reads all
+of it; another keeps its connection open and reads nothing. Measured are the memory of the server
+and of the training process, the size of the updates, the time until a browser shows every window
+and the slider, and how the browser's memory grows.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from PIL import Image, ImageDraw
 
 from cyclegan.config.logs import log_to
 from cyclegan.pages.visdom import monitor as live
+from cyclegan.pages.visdom.client import VisdomClient
 from cyclegan.pages.visdom.monitor import VisdomMonitor
-from cyclegan.pages.visdom.server.process import Sender
 from cyclegan.runs.artifacts import (
     Alarm,
     HardImage,
@@ -41,7 +41,7 @@ from cyclegan.runs.artifacts import (
 )
 
 STEPS_A_SECOND = 10
-# As large as a sheet of four images of either domain.
+# The size of a preview of four images of each domain.
 SHEET = (1304, 1900)
 HISTOGRAMS_EVERY = 1800  # seconds
 LAYERS = {"G_AB": 26, "G_BA": 26, "D_A": 5, "D_B": 5}
@@ -49,7 +49,7 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-# Every window is there, every curve is drawn, and the newest picture is on the slider.
+# True once all windows exist, all curves are drawn and the slider shows the newest picture.
 COMPLETE = """count => {
   const windows = [...document.querySelectorAll('.window')];
   const plots = [...document.querySelectorAll('.plotly-graph-div')];
@@ -61,7 +61,8 @@ COMPLETE = """count => {
 
 def main() -> None:
     options = _options()
-    # As fast as it goes, but at rest where there is no news: a browser is to have the machine then.
+    # No limit on the rate of updates; without news the page rests and leaves the machine to the
+    # browser.
     live.INTERVAL, live.SHARE, live.COMPUTING_SHARE = 0.01, 1e9, 1e9
     with tempfile.TemporaryDirectory() as folder:
         figures = _measure(Path(folder), options)
@@ -90,7 +91,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             time.sleep(0.1)
         address = said[0].split()[-1]
         server = address.split("/env/")[0]
-        own: Any = monitor._place.own
+        own: Any = monitor._location.own
         pages = [Page(server, "day", reads=True), Page(server, "day", reads=False)]
         figures = day.run(memory=lambda: _megabytes(own.process.pid))
         figures["own_mb"] = round(_megabytes("self") - own_before, 1)
@@ -106,7 +107,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 class Day:
-    """A run's reports and previews, one after the other."""
+    """The reports and previews of a day, in order."""
 
     def __init__(
         self, monitor: VisdomMonitor, sheet: Image.Image, options: argparse.Namespace
@@ -127,7 +128,7 @@ class Day:
         monitor._update = counted  # type: ignore[method-assign]
 
     def run(self, *, memory: Callable[[], float]) -> dict[str, Any]:
-        """Tells the whole day, and waits for each update while there is time."""
+        """Reports the whole day, and waits for each update until --limit_s."""
         options, waited, most = self.options, 0, 0.0
         began, early = time.monotonic(), 0.0
         end = int(3600 * options.hours)
@@ -211,12 +212,12 @@ class Day:
 
 
 class Page:
-    """The connection that a page has to its server."""
+    """The connection of a page to the server."""
 
     def __init__(self, server: str, env: str, *, reads: bool) -> None:
         self.socket = websocket.create_connection(f"ws{server.removeprefix('http')}/socket")
         sid = json.loads(self.socket.recv())["data"]
-        Sender(timeout=5).post(server, f"env/{quote(env)}", {"sid": sid})
+        VisdomClient(timeout=5).post(server, f"env/{quote(env)}", {"sid": sid})
         self.read = 0
         if reads:
             threading.Thread(target=self._listen, daemon=True).start()
@@ -233,8 +234,8 @@ class Page:
 
 
 def _look(address: str, day: Day, options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds until a browser that has never seen the page shows all of it, and what its memory
-    grows by in an hour's reports.
+    """Seconds until a browser without a cache shows the whole page, and the growth of its memory
+    over more reports.
     """
     from playwright.sync_api import sync_playwright
 
@@ -259,7 +260,7 @@ def _look(address: str, day: Day, options: argparse.Namespace) -> dict[str, Any]
             page.set_viewport_size({"width": 1300, "height": 1000})
         heaps = [_heap(page)]
         for _ in range(2):
-            for _ in range(60):
+            for _ in range(options.grow_reports):
                 day.second += options.report_s
                 day.tell(day.second)
                 day.drawn.acquire(timeout=30)
@@ -270,8 +271,12 @@ def _look(address: str, day: Day, options: argparse.Namespace) -> dict[str, Any]
         "windows": count,
         "opens_s": seconds,
         "opens_median_s": statistics.median(seconds),
-        # The first reports also fill what a page keeps anyway.
-        "browser_mb": {"opened": heaps[0], "after_60_reports": heaps[1], "after_120": heaps[2]},
+        # The first reports also fill buffers of a fixed size.
+        "browser_mb": {
+            "opened": heaps[0],
+            f"after_{options.grow_reports}_reports": heaps[1],
+            f"after_{2 * options.grow_reports}": heaps[2],
+        },
     }
 
 
@@ -286,18 +291,18 @@ def _heap(page: Any) -> float:
 
 def _windows(server: str) -> dict[str, Any]:
     windows: dict[str, Any] = json.loads(
-        Sender(timeout=10).post(server, "win_data", {"win": None, "eid": "day"})
+        VisdomClient(timeout=10).post(server, "win_data", {"win": None, "eid": "day"})
     )
     return windows
 
 
 def _weight(server: str) -> int:
-    """Bytes of all windows, as a page gets them."""
+    """Bytes of all windows, as they are sent to a page."""
     return len(json.dumps(_windows(server)))
 
 
 def _sheet() -> Image.Image:
-    """As hard to compress as photographs: soft shapes with grain."""
+    """An image of soft shapes with grain, as hard to compress as photographs."""
     soft = Image.effect_noise((40, 58), 160).convert("RGB").resize(SHEET, Image.Resampling.BICUBIC)
     colours = Image.radial_gradient("L").resize(SHEET)
     grain = Image.effect_noise(SHEET, 12)
@@ -305,18 +310,26 @@ def _sheet() -> Image.Image:
 
 
 def _megabytes(pid: int | str) -> float:
-    """What a process holds in memory now."""
+    """The resident memory of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1000
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Does the live page last?")
+    parser = argparse.ArgumentParser(description="Load-tests the live page.")
     parser.add_argument("--hours", type=float, default=24.0, help="of the run")
     parser.add_argument("--report_s", type=int, default=10, help="seconds between reports")
     parser.add_argument("--preview_s", type=int, default=40, help="seconds between previews")
-    parser.add_argument("--limit_s", type=float, default=1200.0, help="then wait for no update")
+    parser.add_argument(
+        "--limit_s",
+        type=float,
+        default=1200.0,
+        help="seconds after which it no longer waits for updates",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="times that a browser opens the page")
+    parser.add_argument(
+        "--grow_reports", type=int, default=60, help="reports between looks at the browser's memory"
+    )
     parser.add_argument("--picture", type=Path, help="a file for a picture of the page")
     parser.add_argument("--out", type=Path, help="a file for the figures")
     return parser.parse_args()

@@ -1,12 +1,11 @@
-"""Images per second of the loader, against the plain way of reading each image anew.
+"""Measures the images per second of our loader against a plain one that decodes every image.
 
     python benchmarks/loader.py
     python benchmarks/loader.py --dataroot ./data/horse2zebra --images 1000
 
-One process and one core, taking turns: Pillow opens, resizes and crops image after image; and the
-program's loader does, from files, from memory and from a cache file. What the cache gives are
-crops of 8-bit levels in the batch; on a GPU the rest happens there, and `as floats` is what it
-costs the CPU where there is none.
+They take turns in one process on one core. The plain loader opens, resizes and crops each image
+with Pillow; ours reads from files, from memory and from a cache file. A cache gives batches of
+uint8 crops, which a GPU converts to floats; `as floats` includes the conversion on the CPU.
 """
 
 import argparse
@@ -35,7 +34,7 @@ BATCH = 4
 
 def main() -> int:
     options = arguments()
-    # What one core does: a run has the others busy.
+    # One core, as in a run that uses the others.
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.dataroot or photographs(Path(scratch) / "images", options.images)
@@ -66,7 +65,7 @@ def main() -> int:
             "from a file, as floats": lambda: ours(files, transform, on_disk, many, floats=True),
         }
         seconds = interleave(tasks, rounds=options.rounds, device=CPU)
-    # Seconds an image, as the tasks make different numbers of them.
+    # Seconds per image: the tasks load different numbers of images.
     each = {name: [s / counts[name] for s in taken] for name, taken in seconds.items()}
     show(each, size=options.size, count=len(files))
     figures = {
@@ -82,7 +81,7 @@ def main() -> int:
 
 
 def plain(files: list[Path], load_size: int, size: int, count: int) -> None:
-    """Each image by Pillow, as it stands in many a training script."""
+    """Loads each image with Pillow, like many training scripts."""
     random = np.random.default_rng(0)
     for start in range(0, count, BATCH):
         batch = []
@@ -106,7 +105,7 @@ def ours(
     *,
     floats: bool = False,
 ) -> None:
-    """As the loader's thread does; samples are pairs, so `count` images are half as many."""
+    """Loads like the thread of our loader; a sample is a pair, so `count` images are count / 2."""
     both = None if decoded is None else (decoded, decoded)
     dataset = UnpairedImages((files, files), (transform, transform), seed=0, decoded=both)
     for start in range(0, count // 2, BATCH):
@@ -117,7 +116,7 @@ def ours(
 
 
 def photographs(folder: Path, count: int) -> Path:
-    """JPEG files of 256 x 256 px that are as hard to decode as photographs: shapes and grain."""
+    """JPEG files of 256 x 256 px with shapes and grain, as hard to decode as photographs."""
     folder.mkdir()
     random = np.random.default_rng(0)
     for index in range(count):

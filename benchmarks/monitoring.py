@@ -1,11 +1,10 @@
-"""What does it cost to be watched? python benchmarks/monitoring.py --rounds 3
+"""Measures what monitoring costs: python benchmarks/monitoring.py --rounds 3
 
-The same training twice at once by the real command: with the page, the files, previews and health
-at their default intervals, and with --monitor none. They take turns of a second or two, in which
-the other stands still, its page's server too: what else the machine does then falls on both alike.
-Compared are the seconds of their turns from the tenth step to the end of the command, with all
-looks at the fixed images, the hard images and the last word to the page, and the most memory of the
-training process.
+Two trainings by the real command run at once: one with the page, the files, previews and health at
+their default intervals, one with --monitor none. They take turns of a second or two, in which the
+other is suspended with its server, so that other load on the machine affects both alike. Compared
+are the seconds of their turns from the tenth step to the end, which include all previews,
+evaluations and the last update of the page, and the peak memory of the training process.
 """
 
 import argparse
@@ -13,7 +12,6 @@ import json
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,22 +21,24 @@ from pathlib import Path
 
 import torch
 from common import report
+from forked_training import ForkedTraining, import_training
 from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
-# What a compiler, or a library that chooses its kernels, takes, falls into so early steps.
+# Compilation and the choice of kernels fall into the first steps, which are not counted.
 WARM_UP = 10
 POLL = 0.02  # seconds
 
 
 def main() -> None:
     options = _options()
+    import_training()
     names = (options.monitor, "none")
     seconds: dict[str, list[float]] = {name: [] for name in names}
     memory: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(options.rounds):
-        # Each is first as often as the other.
+        # Each starts first in half of the rounds.
         order = names if turn % 2 else names[::-1]
         with tempfile.TemporaryDirectory() as folder:
             trainings = {name: Training(name, Path(folder) / name, options) for name in order}
@@ -68,29 +68,30 @@ def main() -> None:
 
 
 class Training:
-    """A run of the command that goes on only in its turns; it begins standing still."""
+    """A run of the command that trains only in its turns; it starts suspended."""
 
     def __init__(self, monitor: str, folder: Path, options: argparse.Namespace) -> None:
         command = [sys.executable, str(ROOT / "train.py"), "--dataroot", str(options.dataroot)]
         command += ["--name", "run", "--checkpoints_dir", str(folder), "--device", options.device]
         command += ["--steps", str(options.steps), "--monitor", monitor, *options.training]
-        # A port of its own: another run's page is not to be disturbed.
+        # Its own port, so that the page of another run is not disturbed.
         command += ["--display_port", str(options.port), "--cache", "ram"]
         self._points = folder / "run" / "metrics.jsonl"
         self._clock = self._began = self.memory = 0.0
         self._seen = 0
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        with Path(os.devnull).open("wb") as nowhere:
+            self._process = ForkedTraining(command, stdout=nowhere)
         self._send(signal.SIGSTOP)
 
     @property
     def runs(self) -> bool:
-        if self._process.poll():
-            raise subprocess.CalledProcessError(self._process.returncode, self._process.args)
-        return self._process.returncode is None
+        if status := self._process.poll():
+            raise SystemExit(f"train.py ended with status {status}")
+        return status is None
 
     @property
     def took(self) -> float:
-        """Seconds of its turns since the tenth step."""
+        """Seconds of its turns after the tenth step."""
         return self._clock - self._began
 
     @property
@@ -98,13 +99,13 @@ class Training:
         return self._seen >= WARM_UP
 
     def turn(self, seconds: float) -> None:
-        """Goes on for so long, or to its end."""
+        """Trains for this time, or to the end."""
         began, before = time.monotonic(), self._clock
         self._send(signal.SIGCONT)
         while self.runs and time.monotonic() - began < seconds:
             time.sleep(POLL)
             self._clock = before + time.monotonic() - began
-            self._look()
+            self._read_points()
         self._send(signal.SIGSTOP)
 
     def end(self) -> None:
@@ -112,8 +113,8 @@ class Training:
             self._send(signal.SIGKILL)
             self._process.wait()
 
-    def _look(self) -> None:
-        """What its newest points say."""
+    def _read_points(self) -> None:
+        """Takes the step and the memory from the newest points of metrics.jsonl."""
         try:
             whole, _, _ = self._points.read_text().rpartition("\n")
         except FileNotFoundError:
@@ -134,7 +135,7 @@ class Training:
 
 
 def take_turns(trainings: Sequence[Training], *, seconds: float) -> None:
-    """Trains all of them to their ends, from the tenth step on side by side."""
+    """Warms them up one after the other, then trains them in turns to their ends."""
     try:
         for training in trainings:
             while training.runs and not training.is_warm:
@@ -148,7 +149,7 @@ def take_turns(trainings: Sequence[Training], *, seconds: float) -> None:
 
 
 def _family(pid: int) -> Iterator[int]:
-    """The process and those that it started, and they started."""
+    """The process and all its descendants."""
     yield pid
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
@@ -166,14 +167,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2001)
     parser.add_argument("--turn_s", type=float, default=1.5, help="seconds of a turn")
-    parser.add_argument("--monitor", default="visdom", help="what is compared with none")
+    parser.add_argument(
+        "--monitor", default="visdom", help="the monitor that is compared with none"
+    )
     parser.add_argument("--port", type=int, default=8197, help="port of the page")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     parser.add_argument(
         "training",
         nargs="*",
-        help="options of the training, after --; without any, networks and crops for a CPU",
+        help="options of the training, after --; the default suits a CPU",
         default=["--load_size=72", "--crop_size=64", "--ngf=16", "--ndf=16", "--precision=fp32"],
     )
     return parser.parse_args()

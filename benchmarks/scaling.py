@@ -1,10 +1,10 @@
-"""What a run costs as it grows: python benchmarks/scaling.py --out benchmarks/results/scaling.json
+"""Measures how costs grow: python benchmarks/scaling.py --out benchmarks/results/scaling.json
 
-Seconds a step against the size of images and the size of batches; start-up time, first batch and
-memory against the number of files, which are hard links to a few photographs, half of them in
-either domain; images a second against the number of loading processes. Beside the JSON goes a plot.
-Links flatter the disk: all files share a few pages of cache and a few inodes. What is expected to
-take more than its share of --budget is left out, and named in `left_out`.
+Measured are the time of a step by image and batch size; start-up time, first batch and memory by
+the number of files; and images per second by the number of loading processes. A plot goes beside
+the JSON file. The files are hard links to a few photographs, half of them in each domain, which is
+easier on the disk: they share a few inodes and pages of its cache. Cases that are expected to take
+more than their share of --budget are left out and listed in `left_out`.
 """
 
 import argparse
@@ -26,7 +26,6 @@ from common import interleave, report
 from loader import photographs
 from rich.console import Console
 from rich.table import Table
-from scaling_plot import draw
 
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
@@ -39,17 +38,17 @@ from cyclegan.data.loading.sampler import StepBatchSampler
 from cyclegan.data.loading.transforms import ImageTransform
 from cyclegan.hardware.devices import resolve_device
 from cyclegan.hardware.distributed import SINGLE_PROCESS
-from cyclegan.training.build.build_plan import build_plan
-from cyclegan.training.build.build_step import build_model, build_step
+from cyclegan.training.build.build_plan import PlanBuilder
+from cyclegan.training.build.build_step import StepBuilder
 from cyclegan.training.resources.execution_plan import configure_torch
 
 CPU = torch.device("cpu")
-# Of the budget; the processes take what is left, some seconds.
+# Shares of the budget. The rest, some seconds, is for the loading processes.
 STEPS_SHARE, FILES_SHARE = 0.3, 0.65
-# So many links an inode bears on every common file system: 10^6 files, 64 photographs.
+# 10^6 files are 15,625 links to each photograph, which every common file system allows.
 PHOTOGRAPHS = 64
 SHARD = 1000
-# Decoding more files than these is loader.py's subject.
+# Larger data sets are not decoded here: loader.py measures that.
 MOST_DECODED = 1000
 BATCH = 4
 
@@ -60,7 +59,7 @@ def main() -> int:
     options = arguments()
     device = resolve_device(options.device)
     left_out: list[str] = []
-    # The files first: what they cost is measured in young processes, beside an idle parent.
+    # The files come first: their costs are measured in new processes, while this one is idle.
     with tempfile.TemporaryDirectory() as scratch:
         sources = find_images(photographs(Path(scratch) / "photographs", PHOTOGRAPHS))
         files = against_files(options, Path(scratch), sources, left_out)
@@ -71,8 +70,8 @@ def main() -> int:
         show(title, rows)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        draw(figures, options.out.with_suffix(".png"), base=options.base)
-    # Threads that spin while they wait cost a busy machine most of its time.
+        _plot(figures, options.out.with_suffix(".png"), base=options.base)
+    # Noted because threads that spin while they wait slow down a busy machine.
     waits = os.environ.get("OMP_WAIT_POLICY", "active")
     notes = {"base": options.base, "left_out": left_out, "omp_wait_policy": waits}
     report({**figures, **notes}, device, out=options.out)
@@ -82,7 +81,7 @@ def main() -> int:
 def against_pixels(
     options: argparse.Namespace, device: torch.device, left_out: list[str]
 ) -> tuple[list[Row], list[Row]]:
-    """The classic step: rows by image size at batch 1, and by batch at one size."""
+    """Times of the classic step: rows by image size at batch 1, and rows by batch at one size."""
     cases = {(size, 1) for size in options.sizes} | {(options.base, n) for n in options.batches}
     left, per_pixel = STEPS_SHARE * options.budget, 0.0
     tasks: dict[str, Callable[[], object]] = {}
@@ -92,7 +91,7 @@ def against_pixels(
         if per_pixel * pixels * (options.rounds + 1) > left:
             left_out.append(f"step of {batch} x {size} px")
             continue
-        step = training_step(size, batch, device)
+        step = training_step(size, batch, device, width=options.width)
         name = f"{size} {batch}"
         first |= {name: interleave({name: step}, rounds=1, device=device)[name][0]}
         per_pixel = first[name] / pixels
@@ -111,13 +110,16 @@ def against_pixels(
     return sizes, batches
 
 
-def training_step(size: int, batch: int, device: torch.device) -> Callable[[], object]:
-    # Compiling anew for each shape would be most of what is measured.
-    settings = _settings(crop_size=size, load_size=size, batch_size=batch, compile="off")
-    plan = build_plan(settings, device, total_steps=1, group=SINGLE_PROCESS)
+def training_step(
+    size: int, batch: int, device: torch.device, *, width: int
+) -> Callable[[], object]:
+    # Compiling for each shape would take most of the measured time.
+    widths = {"ngf": width, "ndf": width}
+    settings = _settings(crop_size=size, load_size=size, batch_size=batch, compile="off", **widths)
+    plan = PlanBuilder(settings).plan(device, total_steps=1, group=SINGLE_PROCESS)
     configure_torch(plan, deterministic=False, fixed_size=True)
     torch.manual_seed(0)
-    step = build_step(build_model(settings).to(device), settings, plan=plan)
+    step = StepBuilder(settings).step(StepBuilder(settings).model().to(device), plan=plan)
     real_A, real_B = (torch.rand(batch, 3, size, size, device=device) * 2 - 1 for _ in "AB")
     return lambda: step(real_A, real_B)
 
@@ -135,20 +137,20 @@ def against_files(
         root = scratch / str(count)
         make_links(root, sources, count)
         made = time.perf_counter() - began
-        # A process each, or the memory of one size would be taken for the next one's.
+        # Each size has its own process, since memory is measured as the peak of a process.
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=spawn) as pool:
             found = pool.submit(open_data_set, root, count).result()
         shutil.rmtree(root)
         rows.append({"files": count, "make_links_s": round(made, 2), **found})
         left -= time.perf_counter() - began
-        # Without what every process takes to start.
+        # The start of the process is not counted.
         per_file = (made + found["check_s"] + found["cache_key_s"]) / count
     return rows
 
 
 def make_links(root: Path, sources: Sequence[Path], count: int) -> None:
-    """root/trainA and root/trainB with `count` files between them, so many to a folder."""
+    """Makes root/trainA and root/trainB with `count` files in all, in folders of SHARD files."""
     for index in range(count):
         domain, place = "AB"[index % 2], index // 2
         folder = root / f"train{domain}" / f"{place // SHARD:04}"
@@ -162,9 +164,9 @@ def make_links(root: Path, sources: Sequence[Path], count: int) -> None:
 
 
 def open_data_set(root: Path, count: int) -> Row:
-    """What a run does with its images before the first step, and batches after it; in seconds."""
+    """Seconds of what a run does with its images before the first step, and of later batches."""
     torch.set_num_threads(1)
-    # Else the loading processes would be spawned too, which in a run are forked.
+    # Loading processes are forked, as in a run; otherwise they would be spawned like this one.
     multiprocessing.set_start_method(None, force=True)
     imports_mb, laps, since = _memory("VmRSS"), {}, time.perf_counter()
 
@@ -207,7 +209,7 @@ def open_data_set(root: Path, count: int) -> Row:
 
 
 def against_processes(options: argparse.Namespace, sources: Sequence[Path]) -> list[Row]:
-    """Images of both domains a second, at 256 px, with no step to compute beside."""
+    """Images per second of both domains at 256 px, while no step is computed."""
     transform = ImageTransform("resize_and_crop", 286, 256, True)
     dataset = UnpairedImages((sources, sources), (transform, transform), seed=0)
     steps = StepBatchSampler(dataset.epoch_length, images_per_step=BATCH)
@@ -229,17 +231,26 @@ def _settings(**values: object) -> TrainSettings:
 
 
 def _take(batches: Iterator[object], count: int) -> None:
-    """Drops so many; the first ones of a stream may have been made ahead."""
+    """Skips batches: the first ones may have been loaded ahead."""
     deque(islice(batches, count), maxlen=0)
 
 
 def _memory(field: str) -> int | None:
-    """Megabytes by Linux's account of this process, which getrusage mixes with its parent's."""
+    """Megabytes of this process as Linux counts them; getrusage includes the parent's peak."""
     status = Path("/proc/self/status")
     if not status.exists():
         return None
     line = next(line for line in status.read_text().splitlines() if line.startswith(field))
     return round(int(line.split()[1]) * 1024 / 1e6)
+
+
+def _plot(figures: dict[str, list[Row]], path: Path, *, base: int) -> None:
+    try:
+        from scaling_plot import draw
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"no plot: {error.name} is not installed (uv sync --group bench)\n")
+    else:
+        draw(figures, path, base=base)
 
 
 def show(title: str, rows: Sequence[Row]) -> None:
@@ -258,16 +269,17 @@ def arguments() -> argparse.Namespace:
     add("--batches", type=int, nargs="+", default=[1, 2, 4, 8], help="images of a domain a step")
     add("--files", type=int, nargs="+", default=[10**n for n in range(2, 7)], help="files in all")
     add("--processes", type=int, nargs="+", default=[0, 1, 2, 4], help="loading processes")
+    add("--width", type=int, default=64, help="channels of the first layers")
     add("--rounds", type=int, default=3, help="turns; the fastest counts")
     add("--budget", type=float, default=300.0, help="seconds that all of it may take")
     add("--device", default="auto", help="where steps are computed")
-    add("--quick", action="store_true", help="a look whether it runs, not a measurement")
+    add("--quick", action="store_true", help="only show that it runs")
     add("--out", type=Path, help="a JSON file for the figures; the plot goes beside it")
     options = parser.parse_args()
     options.batches_timed = 5 if options.quick else 30
     if options.quick:
-        options.sizes, options.base, options.batches = [32, 64], 32, [1, 2]
-        options.files, options.processes, options.rounds = [100, 1000], [0, 1], 1
+        options.sizes, options.base, options.batches, options.width = [32, 64], 32, [1, 2], 8
+        options.files, options.processes, options.rounds = [100], [0, 1], 1
     return options
 
 

@@ -1,4 +1,4 @@
-"""The four panels of benchmarks/scaling.py."""
+"""Plots the figures of benchmarks/scaling.py in four panels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 def draw(figures: dict[str, list[Row]], path: Path, *, base: int) -> None:
-    """900 px wide."""
+    """Writes a PNG, 900 px wide."""
     figure = Figure(figsize=(9, 7), dpi=100, layout="constrained")
     by_size, by_batch, by_files, by_processes = figure.subplots(2, 2).flat
     _steps(by_size, figures["sizes"], "size", power=2)
@@ -30,7 +30,7 @@ def draw(figures: dict[str, list[Row]], path: Path, *, base: int) -> None:
 
 
 def _steps(axes: Axes, rows: Sequence[Row], x: str, *, power: int) -> None:
-    """Both axes logarithmic, and what grows with that power from the last point on, for the eye."""
+    """Milliseconds on logarithmic axes, with a line of slope `power` through the last point."""
     places = [row[x] for row in rows]
     axes.loglog(places, [row["ms"] for row in rows], "o-", label="measured")
     if rows:

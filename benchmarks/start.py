@@ -1,8 +1,8 @@
-"""How long the commands take to answer: python benchmarks/start.py
+"""Measures how long the commands take to answer: python benchmarks/start.py
 
-Seconds from the command to its end, each command in a process of its own, the commands taking
-turns. The bytecode of every module is there, as from the second start on; --as_is takes what this
-environment keeps of it: with PYTHONDONTWRITEBYTECODE, as in many containers, that may be none.
+Seconds from the start of a command to its end. The commands take turns, each in its own process.
+All modules have bytecode, as they do from the second start on; --as_is uses the bytecode of this
+environment, which has none under PYTHONDONTWRITEBYTECODE, as in many containers.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import torch
 from common import interleave, report
 
 ROOT = Path(__file__).resolve().parents[1]
-# What follows `python`, and the exit status that it must end with.
+# The words after `python`, and the exit status that they must give.
 COMMANDS = {
     "-c pass": (["-c", "pass"], 0),
     "-c 'import cyclegan'": (["-c", "import cyclegan"], 0),
@@ -29,7 +29,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How long the commands take to answer.")
+    parser = argparse.ArgumentParser(description="Measures how long the commands take to answer.")
     parser.add_argument("--rounds", type=int, default=10, help="times that each command is run")
     parser.add_argument("--as_is", action="store_true", help="use only the bytecode that is there")
     parser.add_argument("--out", type=Path, help="a file for the figures")
@@ -57,13 +57,13 @@ def _run(words: list[str], status: int, environment: Mapping[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, *words], cwd=ROOT, env=dict(environment), capture_output=True, text=True
     )
-    # A command that fails may do so fast.
+    # The time of a command that fails says nothing.
     if done.returncode != status:
         raise SystemExit(f"python {' '.join(words)} ended with {done.returncode}:\n{done.stderr}")
 
 
 def _with_bytecode(cache: str) -> dict[str, str]:
-    """The environment, with a folder for bytecode that the first round fills."""
+    """The environment with a folder for bytecode, which the first round fills."""
     changed = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
     ours = {name: value for name, value in os.environ.items() if name not in changed}
     return {**ours, "PYTHONPYCACHEPREFIX": cache}

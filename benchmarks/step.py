@@ -26,8 +26,8 @@ from cyclegan.hardware.distributed import SINGLE_PROCESS
 from cyclegan.networks.cpu.row_convolution import RowConv2d
 from cyclegan.networks.cpu.winograd import WinogradConv2d
 from cyclegan.networks.execution import EAGER_FP32, ExecutionPlan
-from cyclegan.training.build.build_plan import build_plan
-from cyclegan.training.build.build_step import build_model, build_step
+from cyclegan.training.build.build_plan import PlanBuilder
+from cyclegan.training.build.build_step import StepBuilder
 from cyclegan.training.resources.execution_plan import configure_torch
 from cyclegan.training.step import TrainingStep
 
@@ -40,7 +40,7 @@ def main() -> None:
     device = resolve_device(options.device)
     settings = _settings(options)
     # The plan of a run that is long enough for every optimization to pay.
-    plan = build_plan(settings, device, total_steps=10**6, group=SINGLE_PROCESS)
+    plan = PlanBuilder(settings).plan(device, total_steps=10**6, group=SINGLE_PROCESS)
     assert_equal_mathematics(device, width=options.width)
     configure_torch(plan, deterministic=False, fixed_size=True)
 
@@ -93,7 +93,7 @@ def assert_equal_mathematics(device: torch.device, *, width: int) -> None:
         torch.manual_seed(0)
         plain = PlainStep(width=width)
         plan = ExecutionPlan(fused_optimizer=True)
-        step = build_step(build_model(settings).to(device), settings, plan=plan)
+        step = StepBuilder(settings).step(StepBuilder(settings).model().to(device), plan=plan)
         networks = _classic_networks(step)
         for name, network in plain.networks().items():
             network.load_state_dict(copy.deepcopy(networks[name].state_dict()))
@@ -154,13 +154,13 @@ def _ours(
     """kernels: whether our convolutions for the CPU are used."""
     torch.manual_seed(0)
     # Every variant has its own networks: a plan changes them.
-    model = build_model(settings).to(images[0].device)
+    model = StepBuilder(settings).model().to(images[0].device)
     for module in model.modules():
         if isinstance(module, WinogradConv2d):
             module.winograd = kernels
         if isinstance(module, RowConv2d):
             module.by_rows = kernels
-    step = build_step(model, settings, plan=plan)
+    step = StepBuilder(settings).step(model, plan=plan)
     return lambda: step(*images)
 
 

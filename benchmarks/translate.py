@@ -1,7 +1,8 @@
-"""A folder translated as the classic test loop does it, beside ours: python benchmarks/translate.py
+"""Times the translation of a folder against a plain classic loop: python benchmarks/translate.py
 
-Random weights in a classic generator (ResNet-9), images of soft shapes and grain, PNG in and out.
-Both ways take turns in one process, files included; their images are compared before.
+The generator is the classic ResNet-9 with random weights; the images are PNG files of soft shapes
+and grain. Both loops take turns in one process, with reading and writing, and their outputs are
+compared.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from cyclegan.translate.translator import Translator
 
 
 class PlainTranslation:
-    """Image by image in float32: read, translate, write, and only then the next."""
+    """Reads, translates and writes one image after the other, in float32."""
 
     def __init__(self, weights: Path, source: Path, output: Path, device: torch.device) -> None:
         self.source, self.output, self.device = source, output, device
@@ -54,7 +55,7 @@ class PlainTranslation:
                 fake = self.network(real.to(self.device))[0].cpu().float().numpy()
             with self._timed("write"):
                 levels = (np.transpose(fake, (1, 2, 0)) + 1) / 2.0 * 255.0
-                # The classic loop truncates: rounded, it can be compared with ours.
+                # The classic loop truncates; rounded pixels can be compared with ours.
                 Image.fromarray(levels.round().astype(np.uint8)).save(self.output / path.name)
 
     @contextmanager
@@ -65,7 +66,7 @@ class PlainTranslation:
 
 
 class OurTranslation:
-    """What test.py does once its options are read and the weights are loaded."""
+    """The work of test.py after its options are read and the weights are loaded."""
 
     def __init__(self, weights: Path, source: Path, output: Path, planner: BatchPlanner) -> None:
         self.source, self.output, self.planner = source, output, planner
@@ -149,7 +150,7 @@ def _figures(
 
 
 def _compare(plain: Path, ours: Path, *, half: bool) -> dict[str, float]:
-    """Mean and largest difference; what is rounded otherwise may fall to the next level."""
+    """Mean and largest difference in 8-bit values; rounding may differ by one."""
     pairs = [
         (np.asarray(Image.open(p)), np.asarray(Image.open(ours / p.name)))
         for p in sorted(plain.iterdir())
@@ -161,7 +162,7 @@ def _compare(plain: Path, ours: Path, *, half: bool) -> dict[str, float]:
 
 
 def _make(folder: Path, *, size: int, images: int) -> Path:
-    """The generator's weights, and a folder `in` of images."""
+    """Makes the generator's weights, whose path is returned, and a folder `in` of images."""
     torch.manual_seed(0)
     network = ResnetGenerator(64, blocks=9)
     initialize(network)

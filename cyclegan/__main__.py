@@ -1,4 +1,4 @@
-"""The lesser commands: python -m cyclegan doctor | evaluate | runs ..., each with its --help."""
+"""The commands python -m cyclegan doctor, evaluate, runs ..., each with its own --help."""
 
 import importlib
 import sys
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from cyclegan.config.errors import UserError, one_line_errors
 from cyclegan.config.expressions import nearest
 
-# Name -> import path of a function from the words after the name to the exit status, and what the
-# list says of it. Nothing is imported before its command is asked for.
+# The import path of each command's function, and its line in the list. The function takes the
+# arguments after the name and returns the exit status; it is imported only when it is called.
 COMMANDS = {
     "degrade": (
         "cyclegan.tools.degrade.command.main",
@@ -16,25 +16,25 @@ COMMANDS = {
     ),
     "doctor": (
         "cyclegan.tools.doctor.command.main",
-        "look over a data folder before a long run: broken files, duplicates, colours",
+        "check a data folder before a long run: broken files, duplicates, colours",
     ),
     "evaluate": (
         "cyclegan.evaluation.command.main",
-        "measure a run: super-resolution of photographs, or its own test images",
+        "measure a run on photographs (super-resolution) or on its own test images",
     ),
     "monitor": (
         "cyclegan.pages.follow.command.main",
-        "show the live page of runs again, from their files, and several beside each other",
+        "show the live page of runs from their files, also several side by side",
     ),
     "runs": (
         "cyclegan.pages.run_list.command.main",
-        "list the runs: how far each is, how it stands, and how good it is",
+        "list the runs with their progress, state and quality",
     ),
 }
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command that the first word names; raises UserError where there is no such one."""
+    """Runs the command that the first argument names; raises UserError for an unknown one."""
     if not arguments or arguments[0] in ("--help", "-h"):
         sys.stdout.write(overview())
         return 0
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def overview() -> str:
-    """All commands, a line each."""
+    """A line for each command."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {about}" for name, (_, about) in COMMANDS.items()]
     head = "usage: python -m cyclegan COMMAND [options]; COMMAND --help shows its options"

@@ -33,11 +33,10 @@ from gpu_variants import (
     Figures,
     Options,
     Step,
-    build_step,
-    make_settings,
+    build_variant,
 )
 
-from cyclegan.training.resources.execution_plan import prepare_torch
+from cyclegan.training.resources.execution_plan import configure_torch
 
 # Three steps before a graph is recorded, one that is, and two that replay it.
 WARM_UP = 6
@@ -46,7 +45,7 @@ LONGEST_ERROR = 300
 
 def steps(options: Options) -> Figures:
     """Uncompiled variants in turn; an error of one is told in its place."""
-    prepare_torch(make_settings(options), BF16)
+    configure_torch(BF16, deterministic=False, fixed_size=True)
     figures: Figures = {}
     for variant in options.variants:
         try:
@@ -63,9 +62,9 @@ def steps(options: Options) -> Figures:
 
 def compiled(options: Options) -> Figures:
     """Siblings compile at once and are timed one after another, once all are ready."""
-    prepare_torch(make_settings(options), BF16)
+    configure_torch(BF16, deterministic=False, fixed_size=True)
     (variant,) = options.variants
-    step, said = build_step(variant, options)
+    step, said = build_variant(variant, options)
     began = time.perf_counter()
     step()
     synchronize(options.device)
@@ -79,9 +78,9 @@ def compiled(options: Options) -> Figures:
 
 
 def profiled(options: Options) -> Figures:
-    prepare_torch(make_settings(options), BF16)
+    configure_torch(BF16, deterministic=False, fixed_size=True)
     (variant,) = options.variants
-    step, said = build_step(variant, options)
+    step, said = build_variant(variant, options)
     _repeat(step, 1 + WARM_UP, options)
     return {"variant": variant, "said": said, **profile(step, options)}
 
@@ -92,7 +91,7 @@ CHECKS = {"steps": steps, "compiled": compiled, "profile": profiled, "trust": tr
 def _steps_of(variant: str, options: Options) -> Figures:
     """A function of its own, so that a variant's memory is free for the next."""
     began = time.perf_counter()
-    step, said = build_step(variant.removesuffix(AGAIN), options)
+    step, said = build_variant(variant.removesuffix(AGAIN), options)
     _repeat(step, WARM_UP if options.on_cuda else 1, options)
     ready = round(time.perf_counter() - began, 1)
     return {"ready_s": ready, **measure(step, options), "said": said}

@@ -9,16 +9,16 @@ import torch
 from gpu_variants import Figures, Options, make_settings, random_images
 from torch import Tensor
 
+from cyclegan.config.logs import log_to
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.losses.weighted import Clock
 from cyclegan.networks.execution import ExecutionPlan
 from cyclegan.runs.checkpoints import copy_to_cpu
-from cyclegan.training.algorithm.lr_schedule import Schedule
-from cyclegan.training.algorithm.model import build_model
-from cyclegan.training.algorithm.optimizers import Averaged
-from cyclegan.training.resources.cuda_graphs import Replayed
+from cyclegan.training.algorithm.optimizers import MovingAverage
+from cyclegan.training.build.build_step import StepBuilder
+from cyclegan.training.resources.cuda_graphs import GraphedCallable
 from cyclegan.training.state import RunState
-from cyclegan.training.step import Stepper
+from cyclegan.training.statistics.hard_examples import HardExamples
 
 STEPS, SAVED_AT, BACK_AT = 16, 6, 10
 STEPS_UNRECORDED = 40
@@ -51,10 +51,12 @@ def train_and_go_back(options: Options, *, graph: bool) -> tuple[Losses, float]:
     """
     torch.manual_seed(0)
     settings = _small_settings(options)
-    model = build_model(settings).to(options.device, torch.float64)
-    stepper = Stepper(model, settings, speed=ExecutionPlan(fused_optimizer=True, cuda_graphs=graph), say=print)
-    averaged = Averaged(model.generators, decay=0.0)
-    state = RunState(stepper, averaged, Schedule(settings, epoch_length=100))
+    builder = StepBuilder(settings)
+    model = builder.model().to(options.device, torch.float64)
+    training_step = builder.step(model, plan=ExecutionPlan(fused_optimizer=True, cuda_graphs=graph))
+    average = MovingAverage(model.generators, decay=0.0)
+    schedule = builder.schedule(epoch_length=100)
+    state = RunState(training_step, average, schedule, HardExamples(([], [])))
     generator = torch.Generator().manual_seed(1)
     shape = (2, options.batch, 3, options.size, options.size)
     saved: dict[str, Any] = {}
@@ -68,9 +70,9 @@ def train_and_go_back(options: Options, *, graph: bool) -> tuple[Losses, float]:
             in_the_way += _take_freed_memory(options.device)
         images = torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
         real_A, real_B = images.to(options.device)
-        values = stepper.step(real_A, real_B, Clock(step, step / STEPS))
+        values = training_step(real_A, real_B, Clock(step, step / STEPS))
         losses.append({name: float(value) for name, value in values.items()})
-    return losses, float(next(iter(stepper.optimizer_G.state.values()))["step"])
+    return losses, float(next(iter(training_step.generators.optimizer.state.values()))["step"])
 
 
 def largest_differences(plain: Losses, recorded: Losses) -> list[float]:
@@ -84,22 +86,22 @@ def largest_differences(plain: Losses, recorded: Losses) -> list[float]:
 def train_unrecorded(options: Options) -> Figures:
     """What cannot be recorded runs on as it is, and takes no more memory from step to step."""
     said: list[str] = []
-    settings = _small_settings(options)
-    model = build_model(settings).to(options.device)
-    stepper = Stepper(model, settings, speed=ExecutionPlan(fused_optimizer=True, cuda_graphs=True), say=said.append)
-    assert isinstance(stepper.teach_G, Replayed)
-    teach = stepper.teach_G.function
+    log_to(said.append)
+    builder = StepBuilder(_small_settings(options))
+    model = builder.model().to(options.device)
+    plan = ExecutionPlan(fused_optimizer=True, cuda_graphs=True)
+    training_step = builder.step(model, plan=plan)
 
-    def teach_and_wait(*images: Any, **named: Any) -> Any:
-        made, losses = teach(*images, **named)
-        # No graph can be recorded of a host that waits for a number.
+    def minimize_and_wait(*images: Any, **named: Any) -> Any:
+        outputs, losses = training_step.minimize(*images, **named)
+        # No graph can be captured of a host that waits for a number.
         next(iter(losses.values())).item()
-        return made, losses
+        return outputs, losses
 
-    stepper.teach_G.function = teach_and_wait
+    training_step.minimize_full = GraphedCallable(minimize_and_wait)
     reserved = []
     for step in range(STEPS_UNRECORDED):
-        stepper.step(*random_images(options), Clock(step, 0))
+        training_step(*random_images(options), Clock(step, 0))
         torch.cuda.synchronize()
         reserved.append(round(torch.cuda.memory_reserved() / 1e6))
     return {"said": said, "reserved_mb": reserved[::8]}

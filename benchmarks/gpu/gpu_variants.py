@@ -9,11 +9,11 @@ import torch
 from plain_step import Discriminator, Generator, PlainStep  # type: ignore[import-not-found]
 from torch import Tensor
 
+from cyclegan.config.logs import log_to
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.networks.execution import ExecutionPlan
-from cyclegan.training.algorithm.model import build_model
-from cyclegan.training.step import Stepper
+from cyclegan.training.build.build_step import StepBuilder
 
 Step = Callable[[], object]
 Figures = dict[str, Any]
@@ -82,7 +82,7 @@ def random_images(options: Options) -> tuple[Tensor, Tensor]:
     return real_A, real_B
 
 
-def build_step(variant: str, options: Options) -> tuple[Step, list[str]]:
+def build_variant(variant: str, options: Options) -> tuple[Step, list[str]]:
     """A training step on random images, and the list that its warnings are added to."""
     torch.manual_seed(0)
     images = random_images(options)
@@ -93,11 +93,12 @@ def build_step(variant: str, options: Options) -> tuple[Step, list[str]]:
         import torch._inductor.config as inductor
 
         inductor.force_layout_optimization = True
-    settings = make_settings(options)
     said: list[str] = []
-    model = build_model(settings).to(options.device)
-    stepper = Stepper(model, settings, speed=SPEEDS[variant], say=said.append)
-    return lambda: stepper.step(*images), said
+    log_to(said.append)
+    builder = StepBuilder(make_settings(options))
+    model = builder.model().to(options.device)
+    step = builder.step(model, plan=SPEEDS[variant])
+    return lambda: step(*images), said
 
 
 def _plain_step(options: Options) -> Any:

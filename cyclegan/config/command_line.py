@@ -18,7 +18,7 @@ from cyclegan.config import options as options
 from cyclegan.config import pytorch_cyclegan
 from cyclegan.config.errors import UserError
 from cyclegan.config.expressions import nearest
-from cyclegan.config.options import AnySettings, TranslateSettings
+from cyclegan.config.options import Model, TranslateSettings
 from cyclegan.config.parts import refuse_import_paths
 from cyclegan.config.train_options import TrainSettings
 
@@ -54,7 +54,7 @@ def translate_settings(arguments: Sequence[str]) -> TranslateSettings:
 
 
 def parse(
-    model: type[AnySettings], arguments: Sequence[str], *, hidden: Mapping[str, bool] = {}
+    model: type[Model], arguments: Sequence[str], *, hidden: Mapping[str, bool] = {}
 ) -> Options:
     """The options on a command line, as text that `options.check` converts, and True for a flag.
 
@@ -88,7 +88,7 @@ def _with_name(settings: TrainSettings) -> TrainSettings:
     return settings.model_copy(update={"name": name})
 
 
-def _parse_with_classic(model: type[AnySettings], arguments: Sequence[str]) -> Options:
+def _parse_with_classic(model: type[Model], arguments: Sequence[str]) -> Options:
     """Converts options of pytorch-CycleGAN-and-pix2pix, and prints what each was taken for."""
     train = model is TrainSettings
     typed = parse(model, arguments, hidden=pytorch_cyclegan.classic_options(train=train))
@@ -112,7 +112,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return text if "\n" in text else textwrap.fill(text, width)
 
 
-def _parser(model: type[AnySettings]) -> _Parser:
+def _parser(model: type[Model]) -> _Parser:
     """A parser with an argument for each field of the model, in the model's GROUPS."""
     positional = [_positional(field) for field in model.model_fields.values()]
     examples = "".join(f"  {line}\n" for line in getattr(model, "EXAMPLES", ()))

@@ -13,7 +13,8 @@ from cyclegan.config.errors import UserError
 from cyclegan.config.value_types import BatchSize, DeviceName, FolderName, UserPath
 
 Direction = Literal["AtoB", "BtoA"]
-AnySettings = TypeVar("AnySettings", bound=BaseModel)
+# A pydantic model of options.
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def option(default: Any, description: str, **limits: Any) -> Any:
@@ -83,7 +84,7 @@ class TranslateSettings(Settings):
     dry_run: bool = option(False, "load the weights, say what would be translated, and end")
 
 
-def check(model: type[AnySettings], values: dict[str, Any]) -> AnySettings:
+def check(model: type[Model], values: dict[str, Any]) -> Model:
     """Makes settings of plain values; raises UserError naming option, value and remedy."""
     try:
         return model(**values)

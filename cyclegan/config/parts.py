@@ -100,11 +100,12 @@ def _parameters(factory: Callable[..., Any]) -> Mapping[str, Parameter]:
         parameters = inspect.signature(factory).parameters
     except (ValueError, TypeError):
         return {"options": Parameter("options", Parameter.VAR_KEYWORD)}
-    ours = isinstance(factory, type) and factory.__module__.startswith("cyclegan.")
-    if ours and _keywords(parameters) is None:
-        own = {n: p for n, p in parameters.items() if p.kind is not Parameter.VAR_KEYWORD}
-        return {**own, **_parameters(factory.__base__), **own}
-    return parameters
+    if not isinstance(factory, type) or not factory.__module__.startswith("cyclegan."):
+        return parameters
+    if _keywords(parameters) is not None:
+        return parameters
+    own = {n: p for n, p in parameters.items() if p.kind is not Parameter.VAR_KEYWORD}
+    return {**own, **_parameters(factory.__mro__[1]), **own}
 
 
 def _keywords(parameters: Mapping[str, Parameter]) -> list[str] | None:

@@ -114,7 +114,7 @@ def _refuse_contradictions(typed: Typed, names: Mapping[str, str]) -> None:
 def _refuse_unsupported(entry: Entry, replaced: Typed) -> None:
     for spelled, value in replaced.items():
         if entry.only is not None and value not in entry.only:
-            raise UserError(f"{_words({spelled: value})} cannot be honoured: {entry.remedy}")
+            raise UserError(f"{_words({spelled: value})} is not supported: {entry.remedy}")
 
 
 def _refuse_doubles(new: Mapping[str, str], others: Collection[str], replaced: Typed) -> None:

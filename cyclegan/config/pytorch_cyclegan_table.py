@@ -151,7 +151,7 @@ def _device(given: Given) -> Ours:
 def _name(given: Given) -> Ours:
     if "{" in given["suffix"] or "name" not in given:
         typed = f"--suffix {given['suffix']}"
-        raise UserError(f"{typed} cannot be honoured: write the whole name by --name")
+        raise UserError(f"{typed} is not supported: write the whole name by --name")
     return {"name": f"{given['name']}_{given['suffix']}"}
 
 
@@ -218,7 +218,7 @@ def _choice(given: Given, name: str) -> str:
 def _one_of(given: Given, name: str, *known: str, more: str = "") -> str:
     value = given.get(name, known[0])
     if value in _OTHER_TASKS and value not in known:
-        raise UserError(f"--{name} {value} cannot be honoured: {_OTHER_TASKS[value]}")
+        raise UserError(f"--{name} {value} is not supported: {_OTHER_TASKS[value]}")
     if value not in known:
         hint = "" if value == "none" else nearest(value, known)
         raise UserError(f"--{name} {value} is unknown{hint}; known: {', '.join(known)}{more}")

@@ -19,16 +19,16 @@ SETTINGS_FILE = "settings.yaml"
 MAX_BYTES = 100_000
 
 
-def load_yaml(path: Path, model: type[Settings] = TrainSettings) -> dict[str, Any]:
+def load_yaml(path: Path) -> dict[str, Any]:
     """The options in a YAML file. Raises UserError for a tag, an unknown name or a nested value."""
-    values = _read(path)
+    values, fields = _read(path), TrainSettings.model_fields
     for option, value in values.items():
-        if option not in model.model_fields:
+        if option not in fields:
             if remedy := classic_remedy(str(option)):
                 raise UserError(f"{path}: {option} {remedy}")
-            hint = nearest(str(option), model.model_fields)
+            hint = nearest(str(option), fields)
             raise UserError(f"{path} names an unknown option {option}{hint}")
-        _check_value(path, option, value, is_flag=model.model_fields[option].annotation is bool)
+        _check_value(path, option, value, is_flag=fields[option].annotation is bool)
     return values
 
 

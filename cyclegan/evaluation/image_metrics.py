@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from cyclegan.data.files.images import to_tensor
-from cyclegan.losses import frequency
+from cyclegan.losses.frequency import laplacian_pyramid
 
 # Karras et al. (2018), section 5: 7x7 patches, levels down to 16 px, 512 directions.
 PATCH_SIZE = 7
-MIN_LEVEL_SIZE = 16
+MIN_LEVEL_SIZE, MAX_LEVELS = 16, 32
 NUM_DIRECTIONS = 512
 # The paper takes 128 patches of each of thousands of images. Small sets need more of each image, up
 # to NUM_PATCHES in all.
@@ -51,21 +51,12 @@ def sliced_wasserstein(images: Images, references: Images, *, seed: int = 0) -> 
     return 1000 * float(np.mean(distances))
 
 
-def laplacian_pyramid(image: Tensor) -> list[Tensor]:
-    """The levels of detail of a C x H x W image, finest first, then the low-pass residual, whose
-    short side is under 32 px.
-    """
-    short, levels = min(image.shape[-2:]), 0
-    while short >= 2 * MIN_LEVEL_SIZE:
-        short, levels = -(-short // 2), levels + 1
-    return [level[0] for level in frequency.laplacian_pyramid(image[None], levels=levels)]
-
-
 def _patches(image: Tensor | Image.Image, count: int, seed: int) -> list[Tensor]:
     """`count` patches of each level of the image's pyramid."""
     generator = torch.Generator().manual_seed(seed)
     pixels = image if isinstance(image, Tensor) else to_tensor(image)
-    return [_level_patches(level, count, generator) for level in laplacian_pyramid(pixels)]
+    pyramid = laplacian_pyramid(pixels[None], levels=MAX_LEVELS, min_size=2 * MIN_LEVEL_SIZE)
+    return [_level_patches(level[0], count, generator) for level in pyramid]
 
 
 def _level_patches(level: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -89,7 +80,11 @@ def _distance(patches: Tensor, references: Tensor, seed: int) -> float:
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(patches.shape[1], NUM_DIRECTIONS, generator=generator)
     directions /= directions.norm(dim=0, keepdim=True)
-    projected, other = ((part @ directions).sort(dim=0).values for part in (patches, references))
+    # NumPy sorts five times as fast as torch.
+    projected, other = (
+        torch.from_numpy(np.sort((part @ directions).numpy(), axis=0))
+        for part in (patches, references)
+    )
     if len(projected) != len(other):
         quantiles = torch.linspace(0, 1, min(len(projected), len(other)))
         projected, other = (

@@ -116,11 +116,13 @@ def haar(image: Tensor, *, levels: int) -> list[Tensor]:
     return [*bands, image]
 
 
-def laplacian_pyramid(image: Tensor, *, levels: int) -> list[Tensor]:
-    """The levels of detail of NCHW images, finest first, then the low-pass residual."""
+def laplacian_pyramid(image: Tensor, *, levels: int, min_size: int = 4) -> list[Tensor]:
+    """The levels of detail of NCHW images, finest first, then the low-pass residual. Images with a
+    side under `min_size` are not split further.
+    """
     pyramid = []
     for _ in range(levels):
-        if min(image.shape[-2:]) < 4:
+        if min(image.shape[-2:]) < min_size:
             break
         smaller = blurred(image, BINOMIAL)[..., ::2, ::2]
         spread = torch.zeros_like(image)

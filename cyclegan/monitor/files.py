@@ -14,15 +14,9 @@ from cyclegan.config.errors import explain
 from cyclegan.config.expressions import Term
 from cyclegan.monitor.health.curves import losses
 from cyclegan.monitor.health.history import Curves
+from cyclegan.runs import metrics_log
 from cyclegan.runs.artifacts import Artifact, HardImages, Health, Preview
 from cyclegan.runs.hard_example_files import write_hard_images
-from cyclegan.runs.metrics_log import (
-    MetricsReader,
-    append_line,
-    append_point,
-    read_points,
-    write_metrics,
-)
 from cyclegan.runs.preview_files import save_preview
 
 # The page is a side room: it is found by its import path.
@@ -42,9 +36,8 @@ class FileMonitor:
     goes on.
     """
 
-    def __init__(self, run_dir: Path, *, title: str, steps_per_epoch: int) -> None:
+    def __init__(self, run_dir: Path, *, steps_per_epoch: int) -> None:
         self.run_dir = run_dir
-        self.title = title
         self.steps_per_epoch = steps_per_epoch
         self.write_report = parts.find(REPORT, {})
         self.failed = False
@@ -63,8 +56,8 @@ class FileMonitor:
         self.last_step = step
         self.curves.add(step, values)
         line = self._classic_line(step, values)
-        self._guard(lambda: append_point(self.run_dir, step, values))
-        self._guard(lambda: append_line(self.run_dir / "loss_log.txt", line))
+        self._guard(lambda: metrics_log.append_point(self.run_dir, step, values))
+        self._guard(lambda: metrics_log.append_line(self.run_dir / "loss_log.txt", line))
 
     def show(self, step: int, artifact: Artifact) -> None:
         if isinstance(artifact, Health):
@@ -81,7 +74,7 @@ class FileMonitor:
             self._write_page()
         else:
             # The report reads the health of a run without a preview from the points on the disk.
-            self._submit(lambda: self.write_report(self.run_dir, title=self.title))
+            self._submit(lambda: self.write_report(self.run_dir))
         self.flush()
         self.worker.shutdown()
 
@@ -95,7 +88,7 @@ class FileMonitor:
 
         def write() -> None:
             began = time.monotonic()
-            self.write_report(self.run_dir, title=self.title, curves=curves, health=health)
+            self.write_report(self.run_dir, curves=curves, health=health)
             now = time.monotonic()
             self.next_page_at = now + (now - began) / _MAX_SHARE
 
@@ -109,14 +102,14 @@ class FileMonitor:
     def _read_curves(self) -> None:
         self.curves = Curves()
         self.last_step = -1
-        for step, values in read_points(self.run_dir):
+        for step, values in metrics_log.read_points(self.run_dir):
             self.curves.add(step, values)
             self.last_step = step
 
     def _forget(self, step: int) -> None:
         # Unlike read_points, this raises if the file cannot be read now: nothing may be lost.
-        points = MetricsReader(self.run_dir).read_new()
-        write_metrics(self.run_dir, (point for point in points if point[0] < step))
+        points = metrics_log.MetricsReader(self.run_dir).read_new()
+        metrics_log.write_metrics(self.run_dir, (point for point in points if point[0] < step))
         self._read_curves()
 
     def _classic_line(self, step: int, values: Mapping[str, float]) -> str:

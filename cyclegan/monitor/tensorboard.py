@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,15 +14,18 @@ class TensorBoard:
     """Writes events to <run_dir>/tensorboard; the writer has its own thread."""
 
     def __init__(self, run_dir: Path, *, first_step: int = 0) -> None:
-        self.folder = run_dir / "tensorboard"
+        # The package is optional, and takes a second to import.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.new_writer = partial(SummaryWriter, run_dir / "tensorboard")
         self.step = first_step
-        self.writer = self._writer(first_step)
+        self.writer = self.new_writer(purge_step=first_step or None)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         if step < self.step:
             # After a rollback: TensorBoard drops the events of later steps.
             self.writer.close()
-            self.writer = self._writer(step)
+            self.writer = self.new_writer(purge_step=step or None)
         self.step = step
         for name, value in values.items():
             if math.isfinite(value):
@@ -48,12 +51,6 @@ class TensorBoard:
 
     def close(self) -> None:
         self.writer.close()
-
-    def _writer(self, first_step: int) -> Any:
-        # The package is optional, and takes a second to import.
-        from torch.utils.tensorboard import SummaryWriter
-
-        return SummaryWriter(self.folder, purge_step=first_step or None)
 
     def _histogram(self, name: str, histogram: Histogram, step: int) -> None:
         counts = np.array(histogram.counts, dtype=np.float64)

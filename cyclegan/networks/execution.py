@@ -151,13 +151,11 @@ def is_per_sample(network: nn.Module) -> bool:
     """Whether the output for an image depends on that image alone: on no other of its batch, no
     random number and no count of calls. False for networks from outside this package.
     """
-    return all(map(_is_per_sample, network.modules()))
-
-
-def _is_per_sample(module: nn.Module) -> bool:
-    if type(module).__module__.partition(".")[0] not in ("torch", __name__.partition(".")[0]):
-        return False
-    is_random = isinstance(module, nn.modules.dropout._DropoutNd) or getattr(module, "noise", None)
-    # Spectral norm makes a power iteration in every call.
-    is_batch_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-    return not (is_random or is_batch_norm or is_parametrized(module))
+    varying = nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm
+    for module in network.modules():
+        if type(module).__module__.partition(".")[0] not in ("torch", "cyclegan"):
+            return False
+        # Spectral norm, a parametrization, makes a power iteration in every call.
+        if isinstance(module, varying) or is_parametrized(module) or getattr(module, "noise", None):
+            return False
+    return True

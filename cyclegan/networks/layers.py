@@ -13,7 +13,7 @@ from cyclegan.config.checks import check_choice, check_count
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """torch's instance norm without weights or statistics, computed as a group norm with a group per
+    """torch's instance norm without weights or statistics, as a group norm with one group for each
     channel: one kernel, whose result an in-place ReLU may overwrite. In channels last, torch's own
     gives a single image a wrong gradient (2.15, on a CPU).
     """
@@ -71,7 +71,8 @@ def initialize(network: nn.Module, *, init_type: str = "normal", gain: float = 0
     # In a second round, as modules() gives a layer before the convolution inside it.
     for module in network.modules():
         if isinstance(module, PixelShuffleConv):
-            module.share_weights()
+            for values in module[1].parameters():
+                values.data.copy_(values.data[::4].repeat_interleave(4, dim=0))
     correction = getattr(network, "correction", None)
     if isinstance(correction, nn.Conv2d):
         nn.init.zeros_(correction.weight)
@@ -182,12 +183,6 @@ class PixelShuffleConv(nn.Sequential):
             nn.Conv2d(in_channels, 4 * out_channels, 3, bias=bias),
             nn.PixelShuffle(2),
         )
-
-    @torch.no_grad()
-    def share_weights(self) -> None:
-        """Copies the weights of each output channel's first pixel to its other three."""
-        for values in self[1].parameters():
-            values.copy_(values[::4].repeat_interleave(4, dim=0))
 
 
 class BlurPool(nn.Module):

@@ -1,1 +1,1 @@
-"""What a browser shows of runs."""
+"""The pages of runs in a browser, and the commands that show and list runs."""

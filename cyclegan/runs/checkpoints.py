@@ -37,6 +37,8 @@ LATEST, BEST = "latest", "best"
 CLASSIC_NAMES = {"G_AB": "G_A", "G_BA": "G_B", "D_A": "D_B", "D_B": "D_A"}
 
 StateDict = Mapping[str, Tensor]
+State = Mapping[str, Any]
+Epochs = Sequence[str | int]
 
 
 class CheckpointWriter:
@@ -57,11 +59,7 @@ class CheckpointWriter:
         self._thread: Thread | None = None
 
     def save(
-        self,
-        step: int,
-        epochs: Sequence[str | int],
-        networks: Mapping[str, nn.Module],
-        state: Mapping[str, Any],
+        self, step: int, epochs: Epochs, networks: Mapping[str, nn.Module], state: State
     ) -> None:
         """Saves the networks' weights under each epoch name and, with LATEST, the state.
 
@@ -72,7 +70,7 @@ class CheckpointWriter:
         weights = {name: network.state_dict() for name, network in networks.items()}
         copy = copy_to_cpu({"weights": weights, "state": state if LATEST in epochs else {}})
         write = partial(self._write_files, step, epochs, copy["weights"], copy["state"])
-        # A daemon, since a second Ctrl-C ends the program without waiting for it.
+        # A second Ctrl-C ends the program without waiting for a daemon.
         self._thread = Thread(target=self._write, args=(began, step, write), daemon=True)
         self._thread.start()
 
@@ -107,11 +105,7 @@ class CheckpointWriter:
         self.longest_seconds = max(self.longest_seconds, time.monotonic() - began)
 
     def _write_files(
-        self,
-        step: int,
-        epochs: Sequence[str | int],
-        weights: Mapping[str, StateDict],
-        state: Mapping[str, Any],
+        self, step: int, epochs: Epochs, weights: Mapping[str, StateDict], state: State
     ) -> None:
         if state:
             save_state(self.folder, state, step=step, keep=self.keep)
@@ -124,7 +118,7 @@ class CheckpointWriter:
                 save_safetensors(path, weights[name], about)
 
 
-def save_state(run_dir: Path, state: Mapping[str, Any], *, step: int, keep: int = 3) -> None:
+def save_state(run_dir: Path, state: State, *, step: int, keep: int = 3) -> None:
     """Raises OSError if the write fails; no earlier state is deleted then."""
     _save(dict(state), run_dir / f"state_{step:08d}.pt")
     delete_old_states(run_dir, keep=keep)
@@ -144,15 +138,12 @@ def load_state(run_dir: Path) -> dict[str, Any]:
             continue
         if isinstance(state, dict):
             for problem in problems:
-                damaged = problem.partition(":")[0]
-                logger.warning("%s; going on from %s before it", damaged, path.name)
+                what = problem.partition(":")[0]
+                logger.warning("%s; going on from %s before it", what, path.name)
             return state
         problems.append(f"{path} holds no state of a run: start anew without --continue_train")
-    if problems:
-        raise UserError(problems[-1])
-    raise UserError(
-        f"{run_dir} holds no checkpoint to go on from: start anew without --continue_train"
-    )
+    nothing = f"{run_dir} holds no checkpoint to go on from: start anew without --continue_train"
+    raise UserError(problems[-1] if problems else nothing)
 
 
 def delete_old_states(run_dir: Path, *, keep: int) -> bool:
@@ -214,9 +205,8 @@ def read_metadata(path: Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path} is damaged or no safetensors file ({error}): copy it anew"
-        ) from None
+        problem = f"{path} is damaged or no safetensors file ({error}): copy it anew"
+        raise UserError(problem) from None
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -267,10 +257,9 @@ def _save(content: dict[str, Any], path: Path) -> None:
         write_atomically(path, lambda file: torch.save(content, file))
     except RuntimeError as error:
         # torch's zip writer hides the disk's own error behind one of its own.
-        cause = error.__context__
-        raise (
-            cause if isinstance(cause, OSError) else OSError(errno.EIO, str(error), str(path))
-        ) from None
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise OSError(errno.EIO, str(error), str(path)) from None
 
 
 def _load(path: Path) -> Any:

@@ -133,32 +133,34 @@ def step_of(path: Path) -> int:
 
 
 def run_status(run_dir: Path) -> RunStatus:
+    """From run.json; without one, a run has finished if it was measured, or reached its --steps."""
     if is_locked(run_dir):
         return "paused" if (run_dir / FILES[Request.PAUSE]).exists() else "running"
-    record = read_record(run_dir)
-    if record is None:
-        return "finished" if _seems_finished(run_dir) else "stopped"
-    return "crashed" if record.state == "running" else record.state
+    if record := read_record(run_dir):
+        return "crashed" if record.state == "running" else record.state
+    newest = max(map(step_of, find_states(run_dir)), default=0)
+    evaluation = read_json(run_dir / EVALUATION_FILE)
+    measured = evaluation.get("step") if isinstance(evaluation, dict) else None
+    if is_number(measured) and measured >= max(1, newest):
+        return "finished"
+    return "finished" if newest and newest == read_settings(run_dir).get("steps") else "stopped"
 
 
 def find_runs(folder: Path) -> list[Path]:
     """The runs in a folder, the last written to first; raises OSError if it cannot be read."""
-    written = {path: _last_written(path) for path in folder.iterdir()}
+    written = {path: last_written(path) for path in folder.iterdir()}
     runs = [path for path, moment in written.items() if moment]
     return sorted(runs, key=lambda path: (-written[path], path.name))
 
 
-def is_run(folder: Path) -> bool:
-    """Whether the folder holds a file that only runs have."""
-    return _last_written(folder) > 0
-
-
-def is_resumable(run_dir: Path) -> bool:
-    """Whether there is a state to continue from."""
+def last_written(folder: Path) -> float:
+    """When a file that only runs have was last written there; 0 without any."""
     try:
-        return bool(find_states(run_dir))
+        names = (RECORD_FILE, SETTINGS_FILE, METRICS_FILE)
+        files = [*(folder / name for name in names), *find_states(folder)]
+        return max((path.stat().st_mtime for path in files if path.is_file()), default=0.0)
     except OSError:
-        return False
+        return 0.0
 
 
 def total_steps(run_dir: Path, points: Sequence[tuple[int, object]]) -> int:
@@ -195,23 +197,3 @@ def is_locked(run_dir: Path) -> bool:
         return error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
     finally:
         os.close(descriptor)
-
-
-def _last_written(run_dir: Path) -> float:
-    """When a file that only runs have was last written there; 0 without any."""
-    try:
-        names = (RECORD_FILE, SETTINGS_FILE, METRICS_FILE)
-        files = [*(run_dir / name for name in names), *find_states(run_dir)]
-        return max((path.stat().st_mtime for path in files if path.is_file()), default=0.0)
-    except OSError:
-        return 0.0
-
-
-def _seems_finished(run_dir: Path) -> bool:
-    """Whether a run without a record was measured at its end, or has reached its --steps."""
-    newest = max(map(step_of, find_states(run_dir)), default=0)
-    evaluation = read_json(run_dir / EVALUATION_FILE)
-    measured = evaluation.get("step") if isinstance(evaluation, dict) else None
-    if is_number(measured) and measured >= max(1, newest):
-        return True
-    return newest > 0 and newest == read_settings(run_dir).get("steps")

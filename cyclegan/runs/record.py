@@ -29,8 +29,6 @@ EVALUATION_FILE = "evaluation.json"
 
 Outcome = Literal["finished", "stopped", "failed"]
 
-_PACKAGES = ("cyclegan", "torch", "torchvision", "numpy", "pillow")
-
 
 def or_default(default: object) -> WrapValidator:
     """Replaces a value of the wrong kind, in a file that somebody else has made, by the default."""
@@ -85,7 +83,7 @@ def now() -> str:
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that a run's numbers depend on."""
     found = {"python": platform.python_version()}
-    for name in _PACKAGES:
+    for name in ("cyclegan", "torch", "torchvision", "numpy", "pillow"):
         # This package may run from its folder, without being installed.
         with suppress(PackageNotFoundError):
             found[name] = version(name)

@@ -1,7 +1,6 @@
-"""What a run says about itself: its data, its device, and the commands that come next."""
+"""What a run says about itself: its data, its options, its device."""
 
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 
@@ -85,16 +84,3 @@ def memory_line(device: torch.device) -> str:
         total = torch.cuda.get_device_properties(device).total_memory
         return f"at most {peak:.2f} GB of the {total / 1e9:.0f} GB of GPU memory were in use"
     return f"at most {peak:.2f} GB of memory were in use"
-
-
-def continue_command(options: Sequence[str], *, processes: int) -> str:
-    """The command that continues a run, quoted for the shell; all else is in its settings."""
-    program = ["python", "train.py"]
-    if processes > 1:
-        program = ["torchrun", "--nproc-per-node", str(processes), "--", "train.py"]
-    return shlex.join([*program, *options])
-
-
-def translate_command(options: Sequence[str]) -> str:
-    """The command that translates a folder with a run."""
-    return f"{shlex.join(['python', 'test.py', *options])} --input FOLDER"

@@ -1,7 +1,7 @@
 """A run with every part built and checked; nothing has been written yet."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -42,8 +42,6 @@ class Run:
     writer: CheckpointWriter
     data_lines: list[str]
     device_line: str
-    said: list[str]
-    changes: list[str]
     continues: bool
     dry_run: bool
     quiet: bool
@@ -55,3 +53,5 @@ class Run:
     open_monitors: Callable[[Console], Monitors]
     open_cache: Callable[[], UnpairedImages]
     compare: Callable[[Translator], TranslationMetrics | None]
+    said: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)

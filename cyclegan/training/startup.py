@@ -1,4 +1,4 @@
-"""The start of a run: its introduction, its folder, its data and its monitors."""
+"""The start and the end of a run: its introduction, folder, data and monitors."""
 
 import logging
 import sys
@@ -66,6 +66,13 @@ def batches_from_now(run: Run, *, start: str | None = None) -> Generator[Batch]:
         device=run.device,
         start_method=start,
     )
+
+
+def close(monitors: Monitors, folder: RunFolder | None) -> None:
+    """Ends what `start` has started, but for the batches."""
+    monitors.close()
+    if folder is not None:
+        folder.release()
 
 
 def _open_monitors(run: Run, console: Console, folder: RunFolder | None) -> Monitors:

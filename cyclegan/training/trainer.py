@@ -24,7 +24,7 @@ from cyclegan.training.intervals import Actions, with_requests
 from cyclegan.training.reporter import Reporter
 from cyclegan.training.resources.execution_plan import compile_first_step
 from cyclegan.training.run import Run
-from cyclegan.training.startup import batches_from_now, describe, start
+from cyclegan.training.startup import batches_from_now, close, describe, start
 from cyclegan.training.state import random_states, restore_random
 from cyclegan.training.statistics.async_metrics import (
     AsyncMetrics,
@@ -104,8 +104,7 @@ class Trainer:
             self._record("failed", explain(rescued))
             raise rescued from error
         finally:
-            monitors.close()
-            self._release()
+            close(monitors, self.folder)
 
     def _before_first_step(self) -> None:
         total_steps = self.state.schedule.total_steps
@@ -292,10 +291,6 @@ class Trainer:
         # After some errors a GPU answers nothing any more.
         except RuntimeError:
             return False
-
-    def _release(self) -> None:
-        if self.folder is not None:
-            self.folder.release()
 
     def _record(self, outcome: Outcome, why: str = "") -> None:
         if self.folder is not None:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from rich.console import Console
@@ -28,8 +27,6 @@ from cyclegan.translate.image_folders import (
 )
 from cyclegan.translate.translator import Translator
 
-Item = TypeVar("Item")
-
 logger = logging.getLogger(__name__)
 
 
@@ -41,6 +38,8 @@ class TranslateCommand:
             raise UserError("give --name of a run, or --weights FILE.pth")
         self.settings = settings
         self.rank, self.world_size, local_rank = rank_from_env()
+        # This rank's part of a list; it must not depend on which files exist, as other ranks write.
+        self.share = slice(self.rank, None, self.world_size)
         self.console = Console(highlight=False, soft_wrap=True)
         log_to(self._print)
         self.planner = BatchPlanner(
@@ -82,7 +81,7 @@ class TranslateCommand:
                 "--input: choose a folder outside it"
             )
         jobs = find_jobs(source, self.output)[: self.settings.max_dataset_size]
-        self._translate(direction, self._share(jobs))
+        self._translate(direction, jobs[self.share])
 
     def _translate_test_images(self) -> None:
         """Translates in both directions, and back again, under the classic file names."""
@@ -105,15 +104,14 @@ class TranslateCommand:
 
     def _translate_domain(self, direction: Direction, folder: Path, files: Sequence[Path]) -> None:
         source, target = direction[0], direction[-1]
-        stems = self._share([self.output / stem for stem in unique_stems(folder, files)])
+        stems = [self.output / stem for stem in unique_stems(folder, files)[self.share]]
         real, fake, rec = (
             [stem.with_name(f"{stem.name}_{kind}.png") for stem in stems]
             for kind in (f"real_{source}", f"fake_{target}", f"rec_{source}")
         )
         refuse_outside(self.output, [*real, *fake, *rec])
-        files = self._share(files)
-        self._translate(None, _jobs(files, real))
-        self._translate(direction, _jobs(files, fake))
+        self._translate(None, _jobs(files[self.share], real))
+        self._translate(direction, _jobs(files[self.share], fake))
         # An image that could not be read has no translation.
         jobs = [job for job in _jobs(fake, rec) if job.source.exists() or self.settings.dry_run]
         self._translate("BtoA" if direction == "AtoB" else "AtoB", jobs)
@@ -146,10 +144,6 @@ class TranslateCommand:
                 self.written += 1
             else:
                 self.failed[result.job.source] = result.problem
-
-    def _share(self, items: Sequence[Item]) -> Sequence[Item]:
-        """The items of this rank. They do not depend on which files exist, as other ranks write."""
-        return items[self.rank :: self.world_size]
 
     def _load(self, direction: Direction) -> Translator:
         return Translator.load(

@@ -137,8 +137,9 @@ def _batches(
 ) -> Iterator[list[TranslationJob]]:
     """Jobs of one size together; those of unknown size one by one."""
     counts = Counter(size for size in sizes if size)
-    fixed = isinstance(batch_size, int)
-    by_size = dict.fromkeys(counts, batch_size) if fixed else batch_size(counts)
+    by_size: Mapping[Size, int] = (
+        dict.fromkeys(counts, batch_size) if isinstance(batch_size, int) else batch_size(counts)
+    )
     pairs = sorted(zip(jobs, sizes, strict=True), key=lambda pair: str(pair[1]))
     for size, group in groupby(pairs, key=lambda pair: pair[1]):
         same = [job for job, _ in group]

@@ -1,4 +1,4 @@
-"""benchmarks/faults.py in its short form: a handful of faults, all survived."""
+"""benchmarks/faults.py in its short form: a few faults, all survived."""
 
 import json
 import os
@@ -11,23 +11,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def faults(tmp_path: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "faults.py"), *options],
+@pytest.mark.slow
+def test_a_few_faults_are_survived_and_reported_in_one_line(tmp_path):
+    script, out = ROOT / "benchmarks" / "faults.py", tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, str(script), "--short", f"--out={out}"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         timeout=500,
     )
-
-
-@pytest.mark.slow
-def test_a_handful_of_faults_is_survived_and_told_in_one_line(tmp_path):
-    done = faults(tmp_path, "--short", f"--out={tmp_path / 'figures.json'}")
     assert done.returncode == 0, (done.stdout, done.stderr)
     figures = json.loads(done.stdout.splitlines()[-1])
-    assert figures == json.loads((tmp_path / "figures.json").read_text())
+    assert figures == json.loads(out.read_text())
     assert figures["survived"] == figures["faults"] == len(figures["rows"]) >= 4
     assert figures["injected"] > figures["faults"]
     assert figures["lost_steps_beyond_a_save"] == 0
@@ -36,7 +33,7 @@ def test_a_handful_of_faults_is_survived_and_told_in_one_line(tmp_path):
     assert all(row["name"] in done.stdout for row in figures["rows"])
 
 
-def test_a_fault_that_nobody_knows_is_refused(tmp_path):
-    done = faults(tmp_path, "--only=nothing")
-    assert done.returncode == 1
-    assert "unknown nothing; known: killed at random" in done.stderr
+def test_an_unknown_fault_is_refused(faults, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["faults.py", "--only=nothing"])
+    with pytest.raises(SystemExit, match="unknown nothing; known: killed at random"):
+        faults.faults.main()

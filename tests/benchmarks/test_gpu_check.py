@@ -78,7 +78,7 @@ def test_a_run_that_does_not_go_back_as_it_should_shows(gpu, monkeypatch, tmp_pa
 
     def restore_all_but_adam(self, state):
         calls.append(state)
-        optimizer = self.stepper.optimizer_G
+        optimizer = self.step.generators.optimizer
         if len(calls) == 2:
             state = {**state, "optimizer_G": optimizer.state_dict()}
         restore(self, state)
@@ -93,16 +93,16 @@ def test_a_run_that_does_not_go_back_as_it_should_shows(gpu, monkeypatch, tmp_pa
 
 
 def test_a_variant_that_fails_is_told_in_its_place(gpu, monkeypatch, tmp_path):
-    build_step = gpu.gpu_check.build_step
+    build_variant = gpu.gpu_check.build_variant
 
     def build_or_fail(variant, options):
         if variant == "eager":
             raise torch.OutOfMemoryError("80 GB are not enough")
-        return build_step(variant, options)
+        return build_variant(variant, options)
 
-    monkeypatch.setattr(gpu.gpu_check, "build_step", build_or_fail)
+    monkeypatch.setattr(gpu.gpu_check, "build_variant", build_or_fail)
     # It sets what the whole process goes by.
-    monkeypatch.setattr(gpu.gpu_check, "prepare_torch", lambda *told: None)
+    monkeypatch.setattr(gpu.gpu_check, "configure_torch", lambda plan, **options: None)
     words = "steps --device cpu --size 32 --width 2 --rounds 1 --count 1 --variants eager,plain"
     options = gpu.gpu_check.parse([*words.split(), f"--out={tmp_path / 'o.json'}"])
     found = gpu.gpu_check.steps(options)

@@ -1,4 +1,4 @@
-"""From the words on the command line to settings: spelling, order, mistakes, and going on."""
+"""From a command line to settings: spelling, order of the layers, mistakes, --continue_train."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def write(path: str, text: str) -> str:
 
 
 def write_run(path: str, **options: object) -> None:
-    """A run's settings.yaml as training leaves it."""
+    """Writes a run's settings.yaml as training does."""
     settings = check(TrainSettings, {"dataroot": "photos", "name": Path(path).name, **options})
     write(f"{path}/settings.yaml", to_yaml(settings))
 
@@ -77,7 +77,7 @@ def test_a_run_is_named_after_its_data_unless_it_is_given_a_name(words, name):
     assert train_settings(words).name == name
 
 
-def test_a_dot_as_the_data_folder_gives_the_name_of_the_folder_one_is_in(tmp_path):
+def test_the_data_folder_dot_gives_the_working_folders_name(tmp_path):
     assert train_settings(["--dataroot", "."]).name == tmp_path.name
 
 
@@ -120,7 +120,7 @@ def test_a_dot_as_the_data_folder_gives_the_name_of_the_folder_one_is_in(tmp_pat
         (["--dataroot", "~nobody_of_this_name/x"], ["--dataroot ~nobody", "write the path out"]),
     ],
 )
-def test_a_mistake_is_answered_with_the_option_the_value_and_the_remedy(words, parts):
+def test_a_mistake_is_reported_with_option_value_and_remedy(words, parts):
     message = refusal(*words)
     assert all(part in message for part in parts), message
 
@@ -130,12 +130,12 @@ def test_a_name_that_is_not_one_plain_folder_is_refused(name):
     assert "plain name" in refusal("--name", name)
 
 
-def test_without_data_the_command_says_what_to_give():
+def test_a_command_without_data_names_the_missing_options():
     with pytest.raises(UserError, match="--dataroot FOLDER"):
         train_settings([])
 
 
-def test_a_home_folder_is_written_out(monkeypatch, tmp_path):
+def test_a_home_folder_is_expanded(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     write("c.yaml", "checkpoints_dir: ~/runs\n")
     settings = train_settings(["--dataroot", "~/photos", "--config", "c.yaml"])
@@ -162,7 +162,7 @@ def test_a_continued_run_takes_every_option_from_its_own_settings():
     assert settings.dataroot == Path("photos")
 
 
-def test_the_command_that_began_a_run_continues_it_with_one_word_more():
+def test_the_command_that_began_a_run_continues_it_with_one_more_option():
     write("c.yaml", "name: mine\ncheckpoints_dir: runs\nngf: 8\n")
     command = [*DATA, "--preset", "quick", "--config", "c.yaml", "--ndf", "12"]
     begun = train_settings(command)
@@ -184,7 +184,7 @@ def test_another_preset_than_the_runs_own_is_refused_rather_than_skipped():
     )
 
 
-def test_a_run_that_was_moved_is_continued_where_it_is_now():
+def test_a_moved_run_is_continued_in_its_new_folder():
     write_run("elsewhere/photos", checkpoints_dir="runs")
     settings = train_settings([*DATA, "--continue_train", "--checkpoints_dir", "elsewhere"])
     assert settings.run_dir == Path("elsewhere/photos")
@@ -207,7 +207,7 @@ def test_a_saved_file_cannot_declare_itself_trusted():
         ([], "--name (or --dataroot)"),
     ],
 )
-def test_continuing_what_is_not_there_says_what_is(words, part):
+def test_continuing_a_missing_run_lists_the_runs_there_are(words, part):
     write_run("checkpoints/photos")
     with pytest.raises(UserError) as caught:
         train_settings(["--continue_train", *words])
@@ -231,13 +231,13 @@ def test_a_runs_settings_are_read_back_for_translating():
         (["--batch_size", "0"], "--batch_size 0"),
     ],
 )
-def test_a_mistake_in_translating_is_answered_too(words, part):
+def test_a_mistake_in_test_py_is_reported_too(words, part):
     with pytest.raises(UserError) as caught:
         translate_settings(words)
     assert part in str(caught.value)
 
 
-def test_classic_options_are_taken_for_ours_and_named_once(capsys):
+def test_classic_options_are_converted_and_reported_once(capsys):
     settings = train_settings([*DATA, "--lambda_A", "8", "--netG", "resnet_6blocks"])
     assert settings.slot("cycle", "A").text == "8*l1"
     assert settings.slot("cycle", "B").text == "10*l1"
@@ -281,18 +281,18 @@ def test_help_groups_the_options_and_ends_with_examples(capsys):
     assert "(default: 0.0002)" in said
 
 
-def test_a_slot_named_in_general_wins_over_the_presets_directions():
+def test_a_slot_overrides_the_presets_slots_for_one_domain():
     settings = train_settings(["--dataroot", "x", "--preset", "quick", "--cycle", "7*l1"])
     assert settings.slot("cycle", "A").text == settings.slot("cycle", "B").text == "7*l1"
     assert train_settings(["--dataroot", "x", "--preset", "quick"]).cycle_A != settings.cycle
 
 
-def test_a_generator_named_in_general_wins_over_the_presets_second():
+def test_a_generator_overrides_the_presets_second_generator():
     settings = train_settings(["--dataroot", "x", "--preset", "quick", "--generator", "resnet"])
     assert settings.generator_of("G_BA").text == "resnet"
     assert settings.lr_D is not None
 
 
 @pytest.mark.parametrize("words", [["--name", ""], ["--name="]])
-def test_an_empty_value_is_refused_rather_than_taken_for_the_working_folder(words):
+def test_an_empty_value_is_refused(words):
     assert "--name has an empty value" in refusal(*words)

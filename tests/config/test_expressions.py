@@ -1,4 +1,4 @@
-"""The grammar of parts: what it reads, what it refuses, and what it builds."""
+"""The grammar of expressions, and the parts that are built from them."""
 
 import sys
 from dataclasses import replace
@@ -93,7 +93,7 @@ def test_an_expression_becomes_its_terms(expression, terms):
         "\U0001f600",
     ],
 )
-def test_what_is_outside_the_grammar_is_refused(expression):
+def test_text_outside_the_grammar_is_refused(expression):
     message = refusal(expression)
     assert message.startswith(f'--cycle "{expression}"')
 
@@ -122,7 +122,7 @@ def test_an_expression_too_deep_or_too_long_is_refused_without_a_crash(expressio
 
 
 @pytest.mark.parametrize("expression", ["", "  "])
-def test_an_empty_expression_is_told_to_write_none(expression):
+def test_the_error_for_an_empty_expression_suggests_none(expression):
     assert refusal(expression) == "--cycle is empty: write none for nothing"
 
 
@@ -131,7 +131,7 @@ def test_two_terms_with_one_label_are_refused(expression):
     assert "twice" in refusal(expression)
 
 
-def test_an_error_points_at_the_part_that_is_wrong():
+def test_an_error_names_the_wrong_part_and_its_column():
     assert "2*3 at column 6: a weight" in refusal("l1 + 2*3*l2")
 
 
@@ -155,7 +155,7 @@ def test_a_network_is_exactly_one_part_without_a_weight(expression):
         parse_one(expression, option="generator")
 
 
-def test_a_short_name_builds_what_the_table_says_with_its_options():
+def test_a_short_name_builds_the_class_in_the_table_with_its_options():
     loss = build(Term("huber", 1, {"delta": 0.5}), TABLE)
     # Inside delta half the square, outside delta * (distance - delta / 2).
     assert loss(torch.tensor([0.2]), torch.tensor([0.0])) == pytest.approx(0.5 * 0.2**2)
@@ -166,7 +166,7 @@ def test_an_import_path_builds_as_well():
     assert isinstance(build(Term("torch.nn.MSELoss"), TABLE), torch.nn.MSELoss)
 
 
-def test_a_part_of_the_users_own_is_found_in_the_working_folder(tmp_path, monkeypatch):
+def test_a_users_part_is_found_in_the_working_folder(tmp_path, monkeypatch):
     (tmp_path / "losses_of_mine.py").write_text("class Edge:\n    size = 3\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -206,7 +206,7 @@ def test_a_part_that_takes_any_option_gets_every_default():
         ),
     ],
 )
-def test_what_cannot_be_built_is_explained(term, sentence):
+def test_a_part_that_cannot_be_built_is_explained(term, sentence):
     with pytest.raises(UserError, match=f"--cycle: .*{sentence}"):
         build(replace(term, option="cycle"), TABLE)
 
@@ -223,7 +223,7 @@ def test_what_cannot_be_built_is_explained(term, sentence):
         ("class Other: pass", r"broken_of_mine.py\) has no Edge"),
     ],
 )
-def test_a_module_of_ones_own_that_fails_is_explained(text, sentence, tmp_path, monkeypatch):
+def test_a_users_module_that_fails_is_explained(text, sentence, tmp_path, monkeypatch):
     (tmp_path / "broken_of_mine.py").write_text(f"{text}\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "broken_of_mine", raising=False)
@@ -239,30 +239,30 @@ def test_a_module_of_ones_own_that_fails_is_explained(text, sentence, tmp_path, 
         ({"delta": True}, "delta=True must be a number"),
     ],
 )
-def test_a_word_in_place_of_a_number_is_named(options, sentence):
+def test_a_word_in_place_of_a_number_is_refused(options, sentence):
     with pytest.raises(UserError, match=sentence):
         build(Term("huber", 1, options), TABLE)
 
 
-def test_two_terms_of_one_name_are_told_apart_by_a_label():
+def test_a_label_distinguishes_two_terms_of_one_name():
     terms = parse("huber + 2*huber(delta=3, label=wide)", option="cycle")
     assert [term.label for term in terms] == ["huber", "wide"]
     with pytest.raises(UserError, match=r"huber\(label=other\)"):
         parse("huber + 2*huber(delta=3)", option="cycle")
 
 
-def test_an_expression_may_go_over_several_lines():
+def test_an_expression_may_span_several_lines():
     assert parse("10*l1\n  + 2*huber\n", option="cycle") == parse("10*l1 + 2*huber", option="cycle")
 
 
 @pytest.mark.parametrize("text", ["10*l1 # + 5*huber", "(l1)", "l1" * 2000, "l1\0"])
-def test_what_python_would_leave_out_is_refused(text):
+def test_text_that_pythons_parser_ignores_is_refused(text):
     with pytest.raises(UserError) as caught:
         parse(text, option="cycle")
     assert len(str(caught.value)) < 300
 
 
-def test_an_import_path_out_of_a_saved_file_is_refused_before_it_is_imported(tmp_path, monkeypatch):
+def test_an_import_path_from_a_saved_file_is_refused_before_it_is_imported(tmp_path, monkeypatch):
     mark = tmp_path / "ran"
     (tmp_path / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass Loss: pass\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -274,7 +274,7 @@ def test_an_import_path_out_of_a_saved_file_is_refused_before_it_is_imported(tmp
     assert mark.exists()
 
 
-def test_registered_names_of_a_saved_file_are_let_through():
+def test_short_names_from_a_saved_file_are_accepted():
     refuse_import_paths(parse("l1 + 2*huber(delta=3)", option="cycle"))
 
 
@@ -283,7 +283,7 @@ def test_the_nearest_name_is_found_whatever_its_case():
     assert nearest("qqqq", ["dir_B", "dir_A"]) == ""
 
 
-def test_a_function_of_two_images_is_the_loss_itself():
+def test_a_function_of_two_images_is_a_loss():
     loss = build(parse("torch.nn.functional.l1_loss", option="cycle")[0], {})
     assert loss(torch.tensor([1.0, 3.0]), torch.zeros(2)) == 2
 

@@ -1,4 +1,4 @@
-"""The model of options, its YAML files and presets, the device, and how a mistake ends."""
+"""The options, their YAML files and presets, the device, and how a command ends on a mistake."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_a_bad_file_of_options_is_refused(text, part):
     assert not Path("pwned").exists()
 
 
-def test_a_small_file_that_unfolds_to_gigabytes_is_refused_at_once():
+def test_a_small_file_that_expands_to_gigabytes_is_refused_at_once():
     lines = ["ngf: &a [x, x, x, x, x, x, x, x, x, x]"]
     options = ["ndf", "lr", "ema", "seed", "steps", "beta1", "pool_size", "load_size", "crop_size"]
     lines += [
@@ -88,18 +88,18 @@ def test_a_small_file_that_unfolds_to_gigabytes_is_refused_at_once():
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00\x01", None])
-def test_a_file_of_options_that_is_no_text_or_not_there_is_named(content):
+def test_an_unreadable_file_of_options_is_named(content):
     if content is not None:
         Path("c.yaml").write_bytes(content)
     assert "c.yaml cannot be read" in refusal("--config", "c.yaml")
 
 
-def test_a_number_in_scientific_notation_is_one_although_yaml_calls_it_text():
+def test_scientific_notation_is_a_number_although_yaml_reads_text():
     assert load_yaml(Path(write("c.yaml", "lr: 2e-4"))) == {"lr": "2e-4"}
     assert train_settings([*DATA, "--config", "c.yaml"]).lr == 2e-4
 
 
-def test_settings_survive_the_way_through_yaml():
+def test_settings_are_equal_after_saving_and_loading():
     settings = train_settings(
         [*DATA, "--preset", "quick", "--cycle_A", "5*l1", "--name", "no", "--lr", "0.00001"]
     )
@@ -112,7 +112,7 @@ def test_settings_cannot_be_changed_by_accident():
         train_settings(DATA).lr = 1
 
 
-def test_a_domains_own_expression_wins_over_the_common_one():
+def test_a_domains_expression_overrides_the_common_one():
     settings = train_settings([*DATA, "--cycle", "3*l1", "--cycle_B", "none"])
     assert [settings.slot("cycle", domain).text for domain in "AB"] == ["3*l1", "none"]
     assert settings.slot("cycle", "B") == ()
@@ -133,7 +133,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
     ("cuda", "mps", "device"),
     [(True, True, "cuda:0"), (False, True, "mps"), (False, False, "cpu")],
 )
-def test_the_automatic_device_is_the_fastest_there_is(monkeypatch, cuda, mps, device):
+def test_the_automatic_device_is_the_fastest_available(monkeypatch, cuda, mps, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
@@ -160,7 +160,7 @@ def test_a_command_ends_on_a_mistake_with_one_line(capsys, error, status, line):
     assert capsys.readouterr().err == line
 
 
-def test_an_error_of_our_own_keeps_its_traceback():
+def test_an_error_in_the_program_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError), one_line_errors():
         raise ZeroDivisionError
 
@@ -178,7 +178,7 @@ def test_saved_settings_are_plain_data():
         ("{a: 1}: 2", "not plain YAML"),
     ],
 )
-def test_a_file_of_options_says_what_it_means(text, sentence, tmp_path):
+def test_an_ambiguous_file_of_options_is_refused(text, sentence, tmp_path):
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(UserError, match=sentence):
         load_yaml(tmp_path / "mine.yaml")

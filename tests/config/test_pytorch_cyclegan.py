@@ -1,4 +1,4 @@
-"""Command lines of the classic implementation: taken for ours, or refused with the remedy."""
+"""Options of the classic implementation are converted to ours, or refused with the remedy."""
 
 import re
 import shlex
@@ -89,7 +89,7 @@ def pairs(words: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("there", "here", "train"), ROWS)
-def test_every_row_of_the_page_is_what_the_command_does(there, here, train):
+def test_every_row_of_the_page_describes_the_command(there, here, train):
     if here == "refused":
         assert refusal(there, train=train).startswith("--")
         return
@@ -99,7 +99,7 @@ def test_every_row_of_the_page_is_what_the_command_does(there, here, train):
 
 
 @pytest.mark.parametrize(("there", "here", "train"), ROWS)
-def test_every_option_and_part_that_the_page_promises_is_there(there, here, train):
+def test_every_option_and_part_on_the_page_exists(there, here, train):
     if here in ("refused", "nothing"):
         return
     fields = (TrainSettings if train else TranslateSettings).model_fields
@@ -111,7 +111,7 @@ def test_every_option_and_part_that_the_page_promises_is_there(there, here, trai
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_the_page_names_every_option_that_is_translated(train):
+def test_the_page_names_every_option_that_is_converted(train):
     table, older = (TRAIN_TABLE, TRAIN_OLDER) if train else (TEST_TABLE, TEST_OLDER)
     shown = {word[2:] for p in ROWS if p.values[2] == train for word in p.values[0].split()}
     shown |= {older.get(name, name) for name in shown}
@@ -134,11 +134,11 @@ def test_the_page_names_every_older_spelling():
         "",
     ],
 )
-def test_our_own_options_pass_untouched_and_unremarked(words):
+def test_our_own_options_pass_unchanged_and_without_a_message(words):
     assert convert(words) == (pairs(words), [])
 
 
-def test_our_own_options_of_test_py_pass_untouched():
+def test_our_own_options_of_test_py_pass_unchanged():
     words = (
         "--name n --input photos --output o --direction BtoA --epoch 20 --dataroot d "
         "--results_dir r --weights w.pth --batch_size 2 --checkpoints_dir c"
@@ -174,7 +174,7 @@ def test_a_cycle_weight_leaves_our_own_identity_alone():
     assert train("--lambda_A 20 --identity none") == {"--identity": "none", "--cycle_A": "20*l1"}
 
 
-def test_each_group_is_told_in_one_line():
+def test_options_that_are_converted_together_give_one_line():
     said = lines("--lambda_A 10 --netG unet_256 --lambda_identity 0.2 --gpu_ids 1")
     assert said == [
         '--lambda_A 10 --lambda_identity 0.2: taken for --cycle_A "10*l1" --identity "2*l1"',
@@ -183,7 +183,7 @@ def test_each_group_is_told_in_one_line():
     ]
 
 
-def test_options_that_change_nothing_are_told_together_with_the_reason():
+def test_options_that_are_not_needed_give_a_line_with_the_reason():
     assert lines("--no_html --display_env main --update_html_freq 1000") == [
         "--display_env main: not needed here (the live page's environment has the run's name)",
         "--no_html --update_html_freq 1000: not needed here (index.html keeps itself up to date)",
@@ -203,7 +203,7 @@ def test_a_flag_does_not_take_the_next_word():
     assert train("--no_dropout --name n") == {"--name": "n"}
 
 
-def test_the_direction_of_a_classic_slot_may_stand_beside_the_other_in_our_spelling():
+def test_one_domain_may_be_given_in_the_classic_spelling_and_the_other_in_ours():
     found = train("--lambda_B 4 --cycle_A 3*l1 --identity 5*l1")
     assert found == {"--cycle_A": "3*l1", "--cycle_B": "4*l1", "--identity": "5*l1"}
 
@@ -233,13 +233,13 @@ def test_model_test_takes_epoch_and_iteration_into_the_file_name():
     assert found["--epoch"] == "iter_500"
 
 
-def test_model_test_leaves_our_own_weights_and_input_in_place():
+def test_model_test_leaves_given_weights_and_input_unchanged():
     words = "--weights g.pth --input photos"
     assert translate(f"{words} --model test") == pairs(words)
     assert translate(f"{words} --dataroot photos --model test") == pairs(words)
 
 
-def test_model_test_looks_in_the_folder_of_the_whole_name():
+def test_model_test_uses_the_folder_of_name_and_suffix():
     found = translate("--dataroot d --name edges --model test --suffix v2")
     assert found["--name"] == "edges_v2"
     assert Path(found["--weights"]).parent == Path("checkpoints/edges_v2")
@@ -254,20 +254,20 @@ def test_model_test_looks_in_the_folder_of_the_whole_name():
         ("--penalty none", set()),
     ],
 )
-def test_a_penalty_of_our_own_replaces_the_automatic_one_where_it_counts(own, automatic):
+def test_a_given_penalty_replaces_the_automatic_one_for_its_discriminators(own, automatic):
     added = dict.fromkeys(automatic, "10*gradient_penalty(every=1)")
     assert train(f"--gan_mode wgangp {own}") == pairs(own) | {"--adversarial": "wgan"} | added
 
 
 @pytest.mark.parametrize("base", ["--preset quick", "--config own.yaml", "--preset=sr"])
-def test_over_settings_that_are_not_classic_a_cycle_weight_changes_the_cycle_alone(base):
+def test_a_cycle_weight_changes_the_cycle_alone_unless_the_preset_is_classic(base):
     found = train(f"{base} --lambda_A 5")
     assert found.keys() - {"--preset", "--config"} == {"--cycle_A"}
     assert train(f"{base} --lambda_A 5 --lambda_identity 0.5")["--identity_A"] == "2.5*l1"
     assert train("--preset classic --lambda_A 5")["--identity_A"] == "2.5*l1"
 
 
-def test_a_yaml_file_is_told_where_classic_names_belong():
+def test_the_error_for_a_classic_name_in_a_yaml_file_points_to_the_command_line():
     for name in ("lambda_A", "lambda-A", "netG", "lr_policy", "gpu_ids", "niter", "num_test"):
         assert "on the command line" in (classic_remedy(name) or "")
     for name in ("cycle_A", "generator", "identity", "nonsense", "max_dataset_size=inf!"):

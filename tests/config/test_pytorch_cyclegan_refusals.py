@@ -1,4 +1,4 @@
-"""Classic command lines that cannot be honoured: one line each, with the remedy."""
+"""Classic command lines that is not supported: one line each, with the remedy."""
 
 import shlex
 from typing import Any, get_args
@@ -80,7 +80,7 @@ def converted(words: str, *, train: bool = True) -> dict[str, Any]:
         ("--niter five", "--n_epochs five"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused_with_the_remedy(words, part):
+def test_unsupported_options_are_refused_with_the_remedy(words, part):
     assert part in refusal(words)
 
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_honoured_is_refused_with_the_remedy(words, part):
         ("--load_iter 2.5", "must be a whole number from 0 up"),
     ],
 )
-def test_test_py_refuses_with_the_remedy_as_well(words, part):
+def test_unsupported_options_of_test_py_are_refused_with_the_remedy(words, part):
     assert part in refusal(words, train=False)
 
 
@@ -117,7 +117,7 @@ def test_one_value_in_two_spellings_is_no_contradiction():
     assert found == {"n_epochs": "50", "adversarial": "vanilla"}
 
 
-def test_an_invalid_batch_size_is_left_to_our_own_check():
+def test_an_invalid_batch_size_is_left_to_the_check_of_our_options():
     found = converted("--batch_size -3 --print_freq 100")
     assert found == {"batch_size": "-3", "print_every": "100"}
 

@@ -26,7 +26,7 @@ from cyclegan.data.loading.dataset import UnpairedImages
 from cyclegan.data.loading.transforms import ImageTransform
 from cyclegan.hardware import devices
 
-PREPARE = ImageTransform("scale_width", 40, 8, True)
+TRANSFORM = ImageTransform("scale_width", 40, 8, True)
 GB = 10**9
 
 
@@ -38,14 +38,14 @@ def files(tmp_path, make_images):
     return sorted([*wide, *high])
 
 
-def path_of(files, place=None, prepare=PREPARE) -> Path:
+def path_of(files, place=None, transform=TRANSFORM) -> Path:
     folder = min(files).parent
-    return cache_path(place or folder / ".cyclegan-cache", folder, files, prepare)
+    return cache_path(place or folder / ".cyclegan-cache", folder, files, transform)
 
 
-def build(files, place=None, prepare=PREPARE) -> Path:
-    path = path_of(files, place, prepare)
-    write_cache(path, decode_all(files, prepare))
+def build(files, place=None, transform=TRANSFORM) -> Path:
+    path = path_of(files, place, transform)
+    write_cache(path, decode_all(files, transform))
     return path
 
 
@@ -55,14 +55,14 @@ def same(first, second) -> bool:
 
 def test_a_file_gives_back_the_decoded_images(files):
     path = build(files)
-    images = open_cache(path, files, PREPARE)
-    expected = [np.asarray(PREPARE.resize(read_image(path))) for path in files]
+    images = open_cache(path, files, TRANSFORM)
+    expected = [np.asarray(TRANSFORM.resize(read_image(path))) for path in files]
     assert {image.shape for image in expected} == {(32, 40, 3), (64, 40, 3)}
     assert same(images, expected)
 
 
-def test_an_image_is_a_view_of_the_file_that_nobody_can_write(files):
-    images = open_cache(build(files), files, PREPARE)
+def test_an_image_is_a_read_only_view_of_the_file(files):
+    images = open_cache(build(files), files, TRANSFORM)
     assert not images[1].flags.owndata
     with pytest.raises(ValueError, match="read-only"):
         images[1][0] = 0
@@ -71,37 +71,37 @@ def test_an_image_is_a_view_of_the_file_that_nobody_can_write(files):
 def test_decoding_ahead_keeps_the_order(tmp_path, make_images, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     many = make_images(tmp_path, 30)
-    for path, levels in zip(many, decode_all(many, PREPARE), strict=True):
-        assert np.array_equal(levels, np.asarray(PREPARE.resize(read_image(path))))
+    for path, pixels in zip(many, decode_all(many, TRANSFORM), strict=True):
+        assert np.array_equal(pixels, np.asarray(TRANSFORM.resize(read_image(path))))
 
 
 def test_a_broken_file_is_kept_as_its_reason(files):
     files[1].write_bytes(b"")
     path = build(files)
-    images = open_cache(path, files, PREPARE)
+    images = open_cache(path, files, TRANSFORM)
     assert images[1] == "empty file"
-    assert same([images[0], images[2]], list(decode_all([files[0], files[2]], PREPARE)))
+    assert same([images[0], images[2]], list(decode_all([files[0], files[2]], TRANSFORM)))
 
 
 def test_a_folder_of_broken_files_has_a_cache_without_pixels(files):
     for path in files:
         path.write_bytes(b"")
-    images = open_cache(build(files), files, PREPARE)
+    images = open_cache(build(files), files, TRANSFORM)
     assert list(images) == ["empty file"] * 6
 
 
-def test_a_file_that_was_called_broken_but_reads_makes_the_cache_void(files):
+def test_a_cache_that_calls_a_readable_file_broken_is_not_used(files):
     path = path_of(files)
-    images = list(decode_all(files, PREPARE))
+    images = list(decode_all(files, TRANSFORM))
     write_cache(path, [images[0], "the disk was away", *images[2:]])
-    assert open_cache(path, files, PREPARE) is None
+    assert open_cache(path, files, TRANSFORM) is None
 
 
-def test_another_state_of_the_files_or_another_resizing_has_another_name(files):
+def test_the_name_of_a_cache_depends_on_the_files_and_the_resizing(files):
     first = path_of(files)
     assert path_of(files) == first
-    assert path_of(files, prepare=ImageTransform("scale_width", 40, 8, False)) == first
-    assert path_of(files, prepare=ImageTransform("scale_width", 48, 8, True)) != first
+    assert path_of(files, transform=ImageTransform("scale_width", 40, 8, False)) == first
+    assert path_of(files, transform=ImageTransform("scale_width", 48, 8, True)) != first
     assert path_of(files[1:]) != first
     os.utime(files[0], ns=(1, 1))
     touched = path_of(files)
@@ -126,12 +126,12 @@ def test_another_state_of_the_files_or_another_resizing_has_another_name(files):
 def test_a_damaged_file_is_not_opened(files, damage):
     path = build(files)
     path.write_bytes(damage(path.read_bytes()))
-    assert open_cache(path, files, PREPARE) is None
+    assert open_cache(path, files, TRANSFORM) is None
 
 
-def test_a_build_that_stops_leaves_nothing(files):
+def test_an_interrupted_write_leaves_nothing(files):
     def images():
-        yield from list(decode_all(files[:2], PREPARE))
+        yield from list(decode_all(files[:2], TRANSFORM))
         raise KeyboardInterrupt
 
     path = path_of(files)
@@ -140,7 +140,7 @@ def test_a_build_that_stops_leaves_nothing(files):
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_build_replaces_only_what_no_longer_fits_the_same_folder_and_resizing(
+def test_writing_a_cache_removes_only_older_caches_of_the_same_folder_and_resizing(
     files, tmp_path, make_images
 ):
     place = tmp_path / "caches"
@@ -161,7 +161,7 @@ def _build_from_process(files, started) -> None:
     build(files)
 
 
-def test_two_runs_that_build_at_once_are_both_right(files):
+def test_two_processes_may_write_the_same_cache_at_once(files):
     context = multiprocessing.get_context("spawn")
     started = context.Barrier(2)
     runs = [context.Process(target=_build_from_process, args=(files, started)) for _ in range(2)]
@@ -171,7 +171,7 @@ def test_two_runs_that_build_at_once_are_both_right(files):
         run.join()
     assert [run.exitcode for run in runs] == [0, 0]
     (path,) = path_of(files).parent.iterdir()
-    assert same(open_cache(path, files, PREPARE), list(decode_all(files, PREPARE)))
+    assert same(open_cache(path, files, TRANSFORM), list(decode_all(files, TRANSFORM)))
 
 
 @pytest.mark.parametrize(
@@ -186,11 +186,11 @@ def test_two_runs_that_build_at_once_are_both_right(files):
         (0, 0, 0, "ram"),
     ],
 )
-def test_auto_goes_by_the_size(needed, ram, disk, kind):
+def test_auto_chooses_by_the_size(needed, ram, disk, kind):
     assert choose_cache(needed, ram, disk) == kind
 
 
-def test_this_machine_tells_its_room(tmp_path):
+def test_this_machine_reports_its_free_memory_and_disk(tmp_path):
     assert devices.ram_free() > 10**6
     assert devices.disk_free(tmp_path / "not" / "there" / "yet") > 10**6
 
@@ -225,14 +225,14 @@ def test_small_sets_are_kept_in_memory(dataroot, run):
     assert not list(dataroot.rglob(".cyclegan-cache"))
 
 
-def test_nothing_is_kept_where_the_cache_is_off(dataroot, run):
+def test_no_images_are_kept_with_cache_off(dataroot, run):
     result = run(dataroot, cache="off")
     assert result.images is None
     assert result.said == []
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["beside the images", "in a folder of its own"])
-def test_a_cache_on_disk_is_made_once(dataroot, run, tmp_path, monkeypatch, own):
+def test_a_cache_on_disk_is_written_once(dataroot, run, tmp_path, monkeypatch, own):
     options = {"cache": "disk", "cache_dir": tmp_path / "kept" if own else None}
     first = run(dataroot, **options)
     assert first.is_right()
@@ -246,20 +246,20 @@ def test_a_cache_on_disk_is_made_once(dataroot, run, tmp_path, monkeypatch, own)
     assert first.said == [f"cache: {' and '.join(map(str, sorted(places)))}, 14.4 kB"]
 
 
-def test_images_beside_which_a_cache_lies_are_still_the_same_images(dataroot, run):
+def test_a_cache_beside_the_images_is_not_taken_for_an_image(dataroot, run):
     before = check_domains(DataSources(dataroot=dataroot))
     run(dataroot, cache="disk")
     assert check_domains(DataSources(dataroot=dataroot)) == before
 
 
-def test_a_damaged_cache_is_made_anew(dataroot, run):
+def test_a_damaged_cache_is_rewritten(dataroot, run):
     run(dataroot, cache="disk")
     for path in dataroot.rglob("*.images"):
         path.write_bytes(path.read_bytes()[:-9])
     assert run(dataroot, cache="disk").is_right()
 
 
-def test_a_disk_that_cannot_be_written_is_named_and_memory_taken(dataroot, run, tmp_path):
+def test_a_disk_that_cannot_be_written_is_reported_and_memory_used(dataroot, run, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     result = run(dataroot, cache="disk", cache_dir=tmp_path / "file")
     assert result.is_right()
@@ -269,14 +269,14 @@ def test_a_disk_that_cannot_be_written_is_named_and_memory_taken(dataroot, run, 
     ]
 
 
-def test_a_disk_without_room_is_named_before_it_is_filled(dataroot, run, monkeypatch):
+def test_a_disk_without_space_is_reported_before_it_is_filled(dataroot, run, monkeypatch):
     monkeypatch.setattr(cache, "disk_free", lambda folder: 1000)
     result = run(dataroot, cache="disk")
     assert "(6.0 kB needed, 1.0 kB free)" in result.said[0]
     assert not list(dataroot.rglob("*.images"))
 
 
-def test_auto_takes_the_disk_where_memory_is_short_and_stays_with_it(dataroot, run, monkeypatch):
+def test_auto_uses_the_disk_if_memory_is_short_and_keeps_using_it(dataroot, run, monkeypatch):
     monkeypatch.setattr(cache, "ram_free", lambda: 0)
     # 14,400 bytes are a quarter of this, and of what is left of it once they are written.
     free = 4 * 14_400
@@ -288,7 +288,7 @@ def test_auto_takes_the_disk_where_memory_is_short_and_stays_with_it(dataroot, r
     assert first.said[0].startswith("cache: ")
 
 
-def test_auto_keeps_nothing_where_there_is_no_room_and_says_so(dataroot, run, monkeypatch):
+def test_auto_keeps_no_images_without_space_and_says_so(dataroot, run, monkeypatch):
     monkeypatch.setattr(cache, "ram_free", lambda: 0)
     monkeypatch.setattr(cache, "disk_free", lambda folder: 0)
     result = run(dataroot)
@@ -298,17 +298,17 @@ def test_auto_keeps_nothing_where_there_is_no_room_and_says_so(dataroot, run, mo
     ]
 
 
-def test_more_than_the_memory_is_refused_with_a_remedy(dataroot, run, monkeypatch):
+def test_more_images_than_fit_into_memory_are_refused_with_a_remedy(dataroot, run, monkeypatch):
     monkeypatch.setattr(cache, "ram_free", lambda: 1000)
     with pytest.raises(UserError, match="--cache ram.*use --cache disk or --cache off"):
         run(dataroot, cache="ram")
 
 
-def test_pixels_that_were_changed_on_the_disk_are_noticed(files, tmp_path):
-    path = cache_path(tmp_path, tmp_path / "images", files, PREPARE)
-    write_cache(path, decode_all(files, PREPARE))
-    assert open_cache(path, files, PREPARE) is not None
-    levels = bytearray(path.read_bytes())
-    levels[100] ^= 1
-    path.write_bytes(levels)
-    assert open_cache(path, files, PREPARE) is None
+def test_a_cache_with_changed_pixels_is_not_opened(files, tmp_path):
+    path = cache_path(tmp_path, tmp_path / "images", files, TRANSFORM)
+    write_cache(path, decode_all(files, TRANSFORM))
+    assert open_cache(path, files, TRANSFORM) is not None
+    pixels = bytearray(path.read_bytes())
+    pixels[100] ^= 1
+    path.write_bytes(pixels)
+    assert open_cache(path, files, TRANSFORM) is None

@@ -1,4 +1,4 @@
-"""Finding the images of both domains, and saying why training cannot begin."""
+"""Finding and checking the images of both domains."""
 
 import os
 import shutil
@@ -53,7 +53,7 @@ def root(tmp_path, make_images):
         "\u00fc .png",
     ],
 )
-def test_an_ending_is_known_in_any_case(tmp_path, name):
+def test_a_suffix_is_recognized_in_any_case(tmp_path, name):
     (tmp_path / name).touch()
     assert find_images(tmp_path) == [tmp_path / name]
 
@@ -66,7 +66,7 @@ def test_images_are_searched_recursively_and_sorted(tmp_path):
     assert found == ["a.png", "b/2.png", "b/c/1.png"]
 
 
-def test_hidden_files_and_folders_are_left_alone(tmp_path):
+def test_hidden_files_and_folders_are_ignored(tmp_path):
     for name in ("._a.jpg", ".ipynb_checkpoints/a.png", "a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -89,7 +89,7 @@ def test_a_link_to_a_folder_is_followed_and_a_loop_ends(tmp_path):
     assert find_images(tmp_path / "trainA") == [tmp_path / "trainA/link/1.png"]
 
 
-def test_of_two_links_to_one_folder_the_first_by_name_is_followed(tmp_path):
+def test_the_first_of_two_links_to_one_folder_is_followed(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/1.png").touch()
     (tmp_path / "trainA").mkdir()
@@ -127,7 +127,7 @@ def test_both_domains_are_found_with_their_sizes(root):
     assert A.complaints() == []
 
 
-def test_sizes_are_told_from_the_smallest_to_the_largest(root, make_images):
+def test_the_smallest_and_the_largest_size_are_described(root, make_images):
     make_images(root / "trainA/more", 1, size=(20, 90))
     A, _ = check_domains(sources(dataroot=root))
     assert "6 images of 20x90 to 48x40 px in " in A.describe("A")
@@ -164,12 +164,12 @@ def test_test_images_are_looked_for_beside_the_training_images(root):
     assert sources(dataroot=root, direction="BtoA").find("test", "B") == root / "testA"
 
 
-def test_only_the_first_images_are_used_where_that_is_asked(root):
+def test_max_dataset_size_uses_the_first_images(root):
     A, B = check_domains(sources(dataroot=root, max_dataset_size=2))
     assert [path.name for path in (*A.files, *B.files)] == ["000.png", "001.png"] * 2
 
 
-def test_a_data_folder_that_is_not_there_is_named(tmp_path):
+def test_a_missing_data_folder_is_named(tmp_path):
     assert refusal(dataroot=tmp_path / "nosuch") == (
         f"--dataroot {tmp_path / 'nosuch'} is not a folder: check the path"
     )
@@ -180,7 +180,7 @@ def test_a_file_in_place_of_the_data_folder_is_refused(root):
 
 
 @pytest.mark.parametrize(("direction", "gone"), [("AtoB", "trainB"), ("BtoA", "trainA")])
-def test_the_missing_folder_is_called_by_its_own_name(root, direction, gone):
+def test_a_missing_folder_is_named_as_the_user_knows_it(root, direction, gone):
     shutil.rmtree(root / gone)
     message = refusal(dataroot=root, direction=direction)
     assert f"has no folder {gone} or {gone[-1]} " in message
@@ -188,7 +188,7 @@ def test_the_missing_folder_is_called_by_its_own_name(root, direction, gone):
 
 
 @pytest.mark.parametrize(("direction", "named"), [("AtoB", "--dir_A"), ("BtoA", "--dir_B")])
-def test_a_given_folder_that_is_not_there_is_called_by_its_option(tmp_path, direction, named):
+def test_a_missing_folder_given_by_an_option_is_named_with_it(tmp_path, direction, named):
     places = {"dir_A": tmp_path / "one", "dir_B": tmp_path / "two"}
     message = refusal(**places, direction=direction)
     assert message == f"{named} {places[named[2:]]} is not a folder: check the path"
@@ -222,11 +222,11 @@ def test_a_folder_without_one_whole_image_stops_the_run_and_says_why(root):
         path.write_text("hello")
     message = refusal(dataroot=root, preprocess="crop", crop_size=32)
     assert "holds no image to train on: skipped as unreadable: 000.png (not an image)" in message
-    # The crop is not to blame.
+    # The message does not blame the crop.
     assert "--crop_size" not in message
 
 
-def test_images_smaller_than_the_crop_are_left_out_where_none_are_enlarged(root, make_images):
+def test_images_smaller_than_the_crop_are_left_out_if_they_are_not_resized(root, make_images):
     make_images(root / "trainA/large", 2, size=(100, 64))
     options = {"dataroot": root, "preprocess": "crop", "crop_size": 50}
     A, B = check_domains(sources(**options))
@@ -250,7 +250,7 @@ def test_an_image_of_one_pixel_is_left_out(root):
     assert [path.name for path in A.too_small] == ["dot.png"]
 
 
-def test_a_large_set_is_checked_by_its_headers_alone(root, monkeypatch):
+def test_only_the_headers_of_a_large_domain_are_checked(root, monkeypatch):
     whole = (root / "trainA/000.png").read_bytes()
     (root / "trainA/cut.png").write_bytes(whole[:-40])
     (root / "trainA/text.jpg").write_text("hello")
@@ -260,7 +260,7 @@ def test_a_large_set_is_checked_by_its_headers_alone(root, monkeypatch):
     assert A.sizes == [(48, 40)] * 6
 
 
-def test_many_complaints_are_cut_short(root):
+def test_a_long_list_of_complaints_is_shortened(root):
     for index in range(25):
         (root / f"trainA/bad{index:02}.png").touch()
     A, _ = check_domains(sources(dataroot=root))
@@ -268,7 +268,7 @@ def test_many_complaints_are_cut_short(root):
 
 
 @pytest.mark.parametrize("name", ["a\nb.png", "a\x1b[31mb.png", os.fsdecode(b"a\xffb.png")])
-def test_a_name_that_no_terminal_can_print_is_still_one_line(root, name):
+def test_an_unprintable_name_is_still_one_line(root, name):
     (root / "trainA" / name).touch()
     A, _ = check_domains(sources(dataroot=root))
     assert A.complaints()[0].isprintable()
@@ -276,7 +276,7 @@ def test_a_name_that_no_terminal_can_print_is_still_one_line(root, name):
 
 def test_the_check_leaves_no_warning_filter_behind(root, monkeypatch):
     def read(path, **_):
-        # What threads do to each other when each silences warnings and restores them.
+        # Threads that silence and restore warnings at once leave such a filter.
         warnings.simplefilter("ignore")
         return Image.open(path)
 
@@ -287,7 +287,7 @@ def test_the_check_leaves_no_warning_filter_behind(root, monkeypatch):
 
 
 @pytest.mark.parametrize(("side", "warned"), [(60, False), (80, True)])
-def test_domains_of_different_scale_are_warned_of(tmp_path, make_images, side, warned):
+def test_domains_of_different_sizes_cause_a_warning(tmp_path, make_images, side, warned):
     make_images(tmp_path / "A", 3, size=(40, 44))
     make_images(tmp_path / "B", 3, size=(side, side - 1))
     A, B = check_domains(sources(dataroot=tmp_path))

@@ -1,4 +1,4 @@
-"""Files to images to tensors and back, whatever the file holds."""
+"""Conversions between files, images and tensors, for any content of the file."""
 
 import io
 import struct
@@ -42,7 +42,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def levels(path: Path) -> np.ndarray:
+def pixels(path: Path) -> np.ndarray:
     image = read_image(path)
     assert image.mode == "RGB"
     return np.asarray(image)
@@ -57,7 +57,7 @@ def corners() -> Image.Image:
     return image
 
 
-# Where the EXIF standard says that the file's first row and first column are to be seen.
+# The sides on which the EXIF standard shows the first row and the first column.
 @pytest.mark.parametrize(
     ("orientation", "red", "green", "blue"),
     [
@@ -85,14 +85,14 @@ def test_the_exif_orientation_is_applied(tmp_path, orientation, red, green, blue
 @pytest.mark.parametrize(
     "exif", [b"Exif\0\0", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0rubbish"]
 )
-def test_damaged_exif_neither_stops_nor_says_anything(tmp_path, exif):
+def test_damaged_exif_data_is_ignored_silently(tmp_path, exif):
     corners().save(tmp_path / "x.jpg", exif=exif)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_image(tmp_path / "x.jpg").size == image_size(tmp_path / "x.jpg") == (3, 2)
 
 
-def test_a_large_photograph_is_no_attack_and_worth_no_warning(tmp_path, monkeypatch):
+def test_a_large_photograph_is_read_without_a_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
     corners().save(tmp_path / "x.png")
     with warnings.catch_warnings():
@@ -103,30 +103,30 @@ def test_a_large_photograph_is_no_attack_and_worth_no_warning(tmp_path, monkeypa
 @pytest.mark.parametrize(("mode", "value"), [("1", 255), ("L", 255), ("LA", (0, 0))])
 def test_gray_becomes_three_equal_channels_and_transparent_gray_white(tmp_path, mode, value):
     Image.new(mode, (3, 2), value).save(tmp_path / "x.png")
-    assert (levels(tmp_path / "x.png") == 255).all()
+    assert (pixels(tmp_path / "x.png") == 255).all()
 
 
 def test_a_palette_becomes_its_colours(tmp_path):
     corners().quantize(4).save(tmp_path / "x.png")
-    assert (levels(tmp_path / "x.png") == np.asarray(corners())).all()
+    assert (pixels(tmp_path / "x.png") == np.asarray(corners())).all()
 
 
 def test_cmyk_becomes_rgb(tmp_path):
     Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "x.jpg", quality=100)
-    assert np.abs(levels(tmp_path / "x.jpg").astype(int) - RED).max() <= 2
+    assert np.abs(pixels(tmp_path / "x.jpg").astype(int) - RED).max() <= 2
 
 
 def test_colour_hidden_under_full_transparency_does_not_show(tmp_path):
     image = Image.new("RGBA", (2, 1), (10, 20, 30, 0))
     image.putpixel((1, 0), (10, 20, 30, 255))
     image.save(tmp_path / "x.png")
-    assert levels(tmp_path / "x.png").tolist() == [[list(WHITE), [10, 20, 30]]]
+    assert pixels(tmp_path / "x.png").tolist() == [[list(WHITE), [10, 20, 30]]]
 
 
-def test_half_transparency_is_laid_on_white(tmp_path):
+def test_half_transparent_pixels_are_blended_with_white(tmp_path):
     # 0.2 of black on white leaves 0.8 of 255.
     Image.new("RGBA", (1, 1), (0, 0, 0, 51)).save(tmp_path / "x.png")
-    assert levels(tmp_path / "x.png").ravel().tolist() == [204, 204, 204]
+    assert pixels(tmp_path / "x.png").ravel().tolist() == [204, 204, 204]
 
 
 @pytest.mark.parametrize(
@@ -137,17 +137,17 @@ def test_half_transparency_is_laid_on_white(tmp_path):
     ],
     ids=["rgb", "gray"],
 )
-def test_a_colour_marked_as_transparent_is_laid_on_white(tmp_path, color, rows, mark):
+def test_a_colour_marked_as_transparent_becomes_white(tmp_path, color, rows, mark):
     (tmp_path / "x.png").write_bytes(png(color, 8, rows, chunk(b"tRNS", mark)))
-    assert (levels(tmp_path / "x.png") == 255).all()
+    assert (pixels(tmp_path / "x.png") == 255).all()
 
 
-def test_a_transparent_entry_of_a_palette_is_laid_on_white(tmp_path):
+def test_a_transparent_entry_of_a_palette_becomes_white(tmp_path):
     image = Image.new("P", (2, 1))
     image.putpalette([*RED, *BLUE])
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "x.png", transparency=0)
-    assert levels(tmp_path / "x.png").tolist() == [[list(WHITE), list(BLUE)]]
+    assert pixels(tmp_path / "x.png").tolist() == [[list(WHITE), list(BLUE)]]
 
 
 @pytest.mark.parametrize("ending", ["png", "tif"])
@@ -155,33 +155,33 @@ def test_sixteen_bit_gray_is_scaled_and_not_saturated(tmp_path, ending):
     # Every 8-bit level is 257 of 16 bits.
     deep = (np.arange(256) * 257).astype(np.uint16).reshape(16, 16)
     Image.fromarray(deep).save(tmp_path / f"x.{ending}")
-    assert (levels(tmp_path / f"x.{ending}")[..., 0].ravel() == np.arange(256)).all()
+    assert (pixels(tmp_path / f"x.{ending}")[..., 0].ravel() == np.arange(256)).all()
 
 
 def test_sixteen_bit_colour_is_scaled_and_not_saturated(tmp_path):
     (tmp_path / "x.png").write_bytes(png(2, 16, np.full((2, 2, 3), 128 * 257)))
-    assert (levels(tmp_path / "x.png") == 128).all()
+    assert (pixels(tmp_path / "x.png") == 128).all()
 
 
 @pytest.mark.parametrize("top", [1.0, 255.0, 65535.0])
 def test_floats_are_scaled_by_the_range_they_are_in(tmp_path, top):
     values = np.linspace(0, top, 256, dtype=np.float32).reshape(16, 16)
     Image.fromarray(values).save(tmp_path / "x.tif")
-    assert np.abs(levels(tmp_path / "x.tif")[..., 0].ravel() - np.arange(256)).max() == 0
+    assert np.abs(pixels(tmp_path / "x.tif")[..., 0].ravel() - np.arange(256)).max() == 0
 
 
-def test_a_float_that_is_not_a_number_spoils_only_its_own_pixel(tmp_path):
+def test_a_nan_or_infinite_value_affects_only_its_own_pixel(tmp_path):
     values = np.full((2, 2), 100, dtype=np.float32)
     values[0] = np.inf, np.nan
     Image.fromarray(values).save(tmp_path / "x.tif")
-    assert levels(tmp_path / "x.tif")[..., 0].tolist() == [[255, 0], [100, 100]]
+    assert pixels(tmp_path / "x.tif")[..., 0].tolist() == [[255, 0], [100, 100]]
 
 
 @pytest.mark.parametrize(
     ("written", "named"),
     [("gif", "x.png"), ("webp", "x.webp"), ("png", "x.png"), ("tiff", "x.tif"), ("gif", "x.Jpg")],
 )
-def test_of_an_animation_the_first_picture_is_taken_whatever_the_file_is_called(
+def test_the_first_frame_of_an_animation_is_read_whatever_the_file_is_called(
     tmp_path, written, named
 ):
     pictures = [Image.new("RGB", (8, 8), color) for color in (RED, GREEN, BLUE)]
@@ -189,7 +189,7 @@ def test_of_an_animation_the_first_picture_is_taken_whatever_the_file_is_called(
     pictures[0].save(
         tmp_path / named, format=written, save_all=True, append_images=pictures[1:], **lossless
     )
-    assert (levels(tmp_path / named) == RED).all()
+    assert (pixels(tmp_path / named) == RED).all()
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp", "tif", "ppm"])
@@ -219,7 +219,7 @@ def test_a_truncated_file_is_unreadable(tmp_path, picture, ending, kept):
     ],
     ids=["empty", "text", "missing", "damaged", "bomb"],
 )
-def test_what_is_no_image_is_unreadable_and_says_why(tmp_path, read, content, why):
+def test_a_file_that_is_no_image_is_unreadable_for_a_stated_reason(tmp_path, read, content, why):
     if content is not None:
         (tmp_path / "x.jpg").write_bytes(content)
     with pytest.raises(UnreadableImage, match=why):
@@ -270,14 +270,14 @@ def test_an_enormous_image_is_refused_by_its_header(tmp_path, monkeypatch, read,
     with pytest.raises(UnreadableImage) as caught:
         read(path)
     size = str(caught.value).removesuffix(": more than the 178 megapixels that are safe to decode")
-    # WEBP's header is read by Pillow's plugin, which tells no more than the count.
+    # Pillow's WEBP plugin tells only the number of pixels.
     assert size in ("65000x65000 px", *(["4225 megapixels"] if "webp" in ending else []))
 
 
 @pytest.mark.parametrize(
     "error", [struct.error("x"), OverflowError(), MemoryError(), RecursionError()]
 )
-def test_whatever_a_decoder_raises_means_unreadable(tmp_path, monkeypatch, error):
+def test_any_exception_of_a_decoder_makes_a_file_unreadable(tmp_path, monkeypatch, error):
     def fail(*_):
         raise error
 
@@ -295,7 +295,7 @@ def test_a_tensor_holds_the_levels_between_minus_one_and_one():
     assert tensor.flatten().tolist() == pytest.approx([-1, -0.6, 1])
 
 
-def test_all_256_levels_survive_the_way_through_a_tensor():
+def test_all_256_levels_survive_the_conversion_to_a_tensor_and_back():
     image = Image.fromarray(np.arange(768, dtype=np.uint16).astype(np.uint8).reshape(16, 16, 3))
     assert (np.asarray(to_image(to_tensor(image))) == np.asarray(image)).all()
 
@@ -307,31 +307,31 @@ def test_an_image_keeps_its_rows_columns_and_channels():
     assert to_image(tensor).getpixel((0, 1)) == BLUE
 
 
-def test_values_between_levels_round_and_values_past_the_range_clip():
-    # 0.6 of a level up from 100, then 0.4, then past both ends: T8 wrapped and truncated.
+def test_values_are_rounded_and_clipped():
+    # 100.6 and 100.4 levels, then values beyond both ends, which a cast would truncate and wrap.
     values = torch.tensor([100.6 / 127.5 - 1, 100.4 / 127.5 - 1, 1.5, -7.0])
     image = to_image(values.expand(3, 1, 4))
     assert np.asarray(image)[0, :, 0].tolist() == [101, 100, 255, 0]
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.PNG", "x.bmp", "x.tif", "x.ppm", "a/b/x.y.png"])
-def test_an_image_is_saved_without_loss_where_the_format_can(tmp_path, picture, name):
+def test_lossless_formats_keep_every_pixel(tmp_path, picture, name):
     save_image(picture(), tmp_path / name)
-    assert (levels(tmp_path / name) == np.asarray(picture())).all()
+    assert (pixels(tmp_path / name) == np.asarray(picture())).all()
 
 
 @pytest.mark.parametrize("name", ["x.jpg", "x.JPEG", "x.webp"])
-def test_where_it_cannot_an_image_is_saved_at_high_quality(tmp_path, picture, name):
+def test_lossy_formats_are_saved_at_high_quality(tmp_path, picture, name):
     save_image(picture(), tmp_path / name)
     picture().save(tmp_path / f"default_{name}")
     ours, default = (
-        np.square(levels(tmp_path / file).astype(float) - np.asarray(picture())).mean()
+        np.square(pixels(tmp_path / file).astype(float) - np.asarray(picture())).mean()
         for file in (name, f"default_{name}")
     )
     assert ours < default / 1.5
 
 
-def test_an_image_that_cannot_be_saved_leaves_what_was_there(tmp_path, picture, monkeypatch):
+def test_a_failed_save_keeps_the_old_file(tmp_path, picture, monkeypatch):
     save_image(picture(), tmp_path / "x.png")
     before = (tmp_path / "x.png").read_bytes()
 

@@ -1,4 +1,4 @@
-"""The stream of batches: the same however it is made, and resumable anywhere."""
+"""Batches are the same however they are loaded, and loading may start anywhere."""
 
 import multiprocessing
 import traceback
@@ -25,7 +25,7 @@ MODES = ["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "resi
 
 
 class Files:
-    """Flat images: the level of an image's one pixel tells which file it is."""
+    """Flat images whose level is the number of the file."""
 
     def __init__(self, folder: Path, count_A: int, count_B: int) -> None:
         self.A = [self._write(folder / f"a{i}.png", i) for i in range(count_A)]
@@ -37,8 +37,8 @@ class Files:
         return path
 
     def images(self, *, seed: int = 0, serial: bool = False) -> UnpairedImages:
-        prepare = ImageTransform("none", 8, 8, True)
-        return UnpairedImages((self.A, self.B), (prepare, prepare), seed=seed, serial=serial)
+        transform = ImageTransform("none", 8, 8, True)
+        return UnpairedImages((self.A, self.B), (transform, transform), seed=seed, serial=serial)
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def photographs(tmp_path, make_images):
     """Random crops of random images: whatever is drawn shows in the batches."""
     A = make_images(tmp_path / "A", 5, seed=1)
     B = make_images(tmp_path / "B", 3, seed=2, size=(50, 44))
-    prepare = ImageTransform("resize_and_crop", 40, 32, True)
-    return UnpairedImages((A, B), (prepare, prepare), seed=0)
+    transform = ImageTransform("resize_and_crop", 40, 32, True)
+    return UnpairedImages((A, B), (transform, transform), seed=0)
 
 
 def keep_decoded(images: UnpairedImages) -> UnpairedImages:
@@ -98,7 +98,7 @@ def plainly(path: Path, transform: ImageTransform, random: np.random.Generator) 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["from files", "decoded"])
 @pytest.mark.parametrize("preprocess", MODES)
-def test_every_sample_is_what_pillow_makes_of_the_same_draws(
+def test_every_sample_equals_pillows_result_for_the_same_draws(
     tmp_path, make_images, preprocess, kept
 ):
     files = make_images(tmp_path, 3, size=(50, 44))
@@ -113,12 +113,12 @@ def test_every_sample_is_what_pillow_makes_of_the_same_draws(
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_the_stream_of_decoded_images_is_that_of_their_files(photographs, num_workers):
+def test_decoded_images_give_the_same_batches_as_their_files(photographs, num_workers):
     plain = batches(photographs, count=7, batch_size=2, num_workers=num_workers)
     assert same(plain, batches(keep_decoded(photographs), count=7, batch_size=2))
 
 
-def test_processes_may_be_spawned(photographs):
+def test_workers_may_be_spawned(photographs):
     alone = batches(photographs, count=3, batch_size=2)
     before = multiprocessing.get_start_method()
     multiprocessing.set_start_method("spawn", force=True)
@@ -128,7 +128,7 @@ def test_processes_may_be_spawned(photographs):
         multiprocessing.set_start_method(before, force=True)
 
 
-def test_decoded_images_need_no_processes(photographs):
+def test_decoded_images_need_no_workers(photographs):
     images = keep_decoded(photographs)
     sampler = StepBatchSampler(images.epoch_length, images_per_step=2)
     made = load_batches(images, sampler, num_workers=2, device=CPU)
@@ -146,18 +146,18 @@ def test_an_image_that_could_not_be_decoded_is_replaced_and_named(files):
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_the_stream_is_the_same_for_any_number_of_workers(photographs, num_workers):
+def test_the_batches_are_the_same_for_any_number_of_workers(photographs, num_workers):
     alone = batches(photographs, count=7, batch_size=2)
     assert same(alone, batches(photographs, count=7, batch_size=2, num_workers=num_workers))
 
 
 @pytest.mark.parametrize("start", [1, 4, 5, 13])
-def test_a_stream_from_any_position_is_the_tail_of_the_whole(photographs, start):
+def test_loading_may_start_at_any_position(photographs, start):
     whole = batches(photographs, count=20)
     assert same(whole[start:], batches(photographs, count=20 - start, start=start))
 
 
-def test_another_seed_gives_another_stream(files):
+def test_another_seed_gives_other_samples(files):
     some = files(6, 6)
     assert drawn(some.images(seed=0), 12) != drawn(some.images(seed=1), 12)
 
@@ -189,17 +189,17 @@ def test_B_is_drawn_at_random_with_replacement(files):
     assert all(len({b for a, b in pairs if a == wanted}) > 1 for wanted in range(8))
 
 
-def test_serial_batches_take_both_in_order_and_in_step(files):
+def test_serial_batches_take_both_domains_in_order(files):
     pairs = drawn(files(3, 5).images(serial=True), 10)
     assert pairs == [(i % 5 % 3, 100 + i % 5) for i in range(10)]
 
 
 def test_crops_of_A_and_B_are_independent(tmp_path):
     columns, rows = np.meshgrid(np.arange(40), np.arange(40))
-    levels = np.stack([columns, rows, 0 * rows], axis=-1).astype(np.uint8)
-    Image.fromarray(levels).save(tmp_path / "x.png")
-    prepare = ImageTransform("crop", 40, 32, True)
-    images = UnpairedImages(([tmp_path / "x.png"],) * 2, (prepare, prepare), seed=0)
+    pixels = np.stack([columns, rows, 0 * rows], axis=-1).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    transform = ImageTransform("crop", 40, 32, True)
+    images = UnpairedImages(([tmp_path / "x.png"],) * 2, (transform, transform), seed=0)
     pairs = [(batch.real_A, batch.real_B) for batch in batches(images, count=40)]
     flipped = [[bool(x[0, 0, 0, 0] > x[0, 0, 0, -1]) for x in pair] for pair in pairs]
     assert {tuple(pair) for pair in flipped} == {(a, b) for a in (0, 1) for b in (0, 1)}
@@ -207,22 +207,22 @@ def test_crops_of_A_and_B_are_independent(tmp_path):
     assert sum(a == b for a, b in lefts) < 20
 
 
-def test_each_domain_is_prepared_its_own_way(tmp_path, make_images):
+def test_each_domain_has_its_own_transform(tmp_path, make_images):
     A = make_images(tmp_path / "A", 2, size=(20, 20))
     B = make_images(tmp_path / "B", 2, size=(40, 40))
-    prepare = ImageTransform("crop", 0, 16, True), ImageTransform("crop", 0, 32, True)
-    (batch,) = batches(UnpairedImages((A, B), prepare, seed=0), count=1)
+    transform = ImageTransform("crop", 0, 16, True), ImageTransform("crop", 0, 32, True)
+    (batch,) = batches(UnpairedImages((A, B), transform, seed=0), count=1)
     assert (batch.real_A.shape[-1], batch.real_B.shape[-1]) == (16, 32)
 
 
-def test_an_epochs_last_batch_is_shorter_and_none_crosses_its_end(files):
+def test_the_last_batch_of_an_epoch_is_shorter_and_no_batch_crosses_its_end(files):
     made = batches(files(5, 2).images(), count=6, batch_size=2)
     assert [len(batch.real_A) for batch in made] == [2, 2, 1, 2, 2, 1]
     assert sorted(name for batch in made[:3] for name in names(batch.real_A)) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_file_that_breaks_in_mid_run_is_replaced_and_named(files, num_workers):
+def test_a_file_that_becomes_unreadable_is_replaced_and_named(files, num_workers):
     some = files(4, 4)
     some.A[2].write_bytes(some.A[2].read_bytes()[:40])
     some.B[3].unlink()
@@ -245,7 +245,7 @@ def test_a_broken_file_does_not_change_the_other_samples(photographs):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_disk_that_went_away_ends_the_run_with_one_line(files, num_workers):
+def test_a_lost_disk_ends_the_run_with_one_line(files, num_workers):
     some = files(2, 2)
     for path in some.A:
         path.unlink()
@@ -257,7 +257,7 @@ def test_a_disk_that_went_away_ends_the_run_with_one_line(files, num_workers):
     traceback.clear_frames(caught.value.__context__.__traceback__)
 
 
-def test_reading_takes_nothing_from_the_networks_random_numbers(photographs):
+def test_loading_draws_no_random_numbers_of_the_networks(photographs):
     before = torch.get_rng_state()
     batches(photographs, count=3)
     batches(photographs, count=1, num_workers=1)
@@ -274,8 +274,8 @@ def test_batches_on_the_gpu_are_bit_for_bit_those_of_the_cpu(photographs, kept):
     made = load_batches(images, sampler, num_workers=1, device=torch.device("cuda"))
     seen = []
     for batch in islice(made, len(alone)):
-        # The batch is read behind long work, when Python has dropped it: its memory must not have
-        # gone to a later batch by then.
+        # The GPU reads the batch after long work, when Python has dropped it: no later batch may
+        # have its memory by then.
         busy = torch.rand(2048, 2048, device="cuda")
         for _ in range(20):
             busy = busy @ busy

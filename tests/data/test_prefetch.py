@@ -1,4 +1,4 @@
-"""Batches made ahead on a thread, and their levels made floats."""
+"""Prefetching on a thread, and the conversion of batches to floats."""
 
 import threading
 import time
@@ -13,26 +13,26 @@ from cyclegan.data.files.images import from_uint8, from_uint8_numpy, to_tensor
 from cyclegan.data.loading.loader import prefetch
 
 
-def test_levels_become_what_to_tensor_makes_of_each_image(picture):
+def test_both_conversions_of_a_batch_equal_to_tensor(picture):
     pictures = [picture((9, 7), seed=seed) for seed in range(3)]
-    levels = torch.from_numpy(np.stack([np.asarray(image) for image in pictures]))
-    before = levels.clone()
+    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in pictures]))
+    before = pixels.clone()
     expected = torch.stack(
         [to_tensor(pictures[0]), *map(to_tensor, map(ImageOps.mirror, pictures[1:]))]
     )
-    assert torch.equal(from_uint8_numpy(levels, torch.tensor([1, 2])), expected)
+    assert torch.equal(from_uint8_numpy(pixels, torch.tensor([1, 2])), expected)
     for memory_format in (torch.contiguous_format, torch.channels_last):
-        images = from_uint8(levels[:1], memory_format=memory_format)
+        images = from_uint8(pixels[:1], memory_format=memory_format)
         assert torch.equal(images, expected[:1])
         assert images.is_contiguous(memory_format=memory_format)
-    assert torch.equal(levels, before)
+    assert torch.equal(pixels, before)
 
 
-def test_what_is_made_ahead_comes_in_order_and_ends():
+def test_prefetched_items_come_in_order_and_end():
     assert list(prefetch(range(20))) == list(range(20))
 
 
-def test_an_error_comes_in_its_turn():
+def test_an_exception_is_raised_in_its_turn():
     def items():
         yield 1
         raise UserError("no more")
@@ -44,7 +44,7 @@ def test_an_error_comes_in_its_turn():
 
 
 @pytest.mark.parametrize("taken", [1, 5])
-def test_nothing_is_made_once_the_consumer_has_gone(taken):
+def test_closing_ends_the_thread(taken):
     count = 0
 
     def items():
@@ -60,14 +60,14 @@ def test_nothing_is_made_once_the_consumer_has_gone(taken):
     made.close()
     worker.join(timeout=60)
     assert not worker.is_alive()
-    # Those taken, two in the queue, and one for which there was no room.
+    # Those taken, three in advance, and one that the thread may have begun.
     assert count <= taken + 4
 
 
-def test_no_more_than_the_depth_is_made_prefetch():
+def test_no_more_than_the_depth_is_prefetched():
     made_so_far = []
     made = prefetch((made_so_far.append(i) or i for i in range(100)), depth=3)
     assert next(made) == 0
     time.sleep(0.2)
-    # One was taken, three wait, and one is at the door.
+    # One was taken, and three are made in advance.
     assert len(made_so_far) <= 5

@@ -1,4 +1,4 @@
-"""Reading from drives that fail for a moment, for longer, or for good."""
+"""Reading from drives that fail for a moment or for good."""
 
 import errno
 import os
@@ -22,12 +22,12 @@ from cyclegan.data.loading.cache import cache_path, decode_all
 from cyclegan.data.loading.dataset import UnpairedImages
 from cyclegan.data.loading.transforms import ImageTransform
 
-PREPARE = ImageTransform("resize_and_crop", 20, 16, True)
+TRANSFORM = ImageTransform("resize_and_crop", 20, 16, True)
 
 
 @pytest.fixture
 def waited(monkeypatch):
-    """The seconds that were waited, which take no time."""
+    """The seconds that the code asked to sleep, which take no time here."""
     seconds: list[float] = []
     monkeypatch.setattr(reading.time, "sleep", seconds.append)
     return seconds
@@ -71,7 +71,9 @@ def image(tmp_path, make_images):
 @pytest.mark.parametrize("kind", ["file", "member"])
 @pytest.mark.parametrize("call", ["open", "pread"])
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN])
-def test_an_error_that_passes_is_waited_for(image, picture, failing, waited, kind, call, number):
+def test_a_read_is_retried_after_a_transient_error(
+    image, picture, failing, waited, kind, call, number
+):
     file = image(kind)
     failing(call, number, 3)
     assert np.array_equal(read_image(file), picture(seed=0))
@@ -82,7 +84,7 @@ def test_an_error_that_passes_is_waited_for(image, picture, failing, waited, kin
 
 @pytest.mark.parametrize("kind", ["file", "member"])
 @pytest.mark.parametrize("read", [read_image, image_size])
-def test_an_error_that_stays_makes_the_image_unreadable(image, failing, waited, kind, read):
+def test_an_error_that_persists_makes_the_image_unreadable(image, failing, waited, kind, read):
     file = image(kind)
     failing("pread", errno.EIO, float("inf"))
     with pytest.raises(UnreadableImage, match="Input/output error"):
@@ -91,7 +93,7 @@ def test_an_error_that_stays_makes_the_image_unreadable(image, failing, waited, 
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ELOOP])
-def test_an_error_that_will_not_pass_is_not_waited_for(image, failing, waited, number):
+def test_a_permanent_error_is_not_retried(image, failing, waited, number):
     failing("open", number, 1)
     with pytest.raises(UnreadableImage):
         read_image(image("file"))
@@ -99,7 +101,7 @@ def test_an_error_that_will_not_pass_is_not_waited_for(image, failing, waited, n
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n"])
-def test_damaged_content_is_not_waited_for(tmp_path, waited, content):
+def test_damaged_content_is_not_retried(tmp_path, waited, content):
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(UnreadableImage):
         read_image(tmp_path / "x.png")
@@ -107,7 +109,7 @@ def test_damaged_content_is_not_waited_for(tmp_path, waited, content):
 
 
 @pytest.mark.parametrize("kind", ["file", "member"])
-def test_a_handle_that_went_stale_is_opened_anew(image, failing, waited, kind):
+def test_a_stale_file_handle_is_reopened(image, failing, waited, kind):
     with open_file(image(kind)) as stream:
         opened = failing("open", errno.EIO, 0)
         failing("pread", errno.ESTALE, 2)
@@ -123,7 +125,7 @@ def test_a_file_too_large_to_be_read_at_once_is_the_same_image(image, picture, m
     assert np.array_equal(read_image(image(kind)), picture(seed=0))
 
 
-def test_a_drive_that_is_gone_for_good_is_not_waited_for_at_every_file(waited):
+def test_reads_from_a_lost_drive_are_not_retried(waited):
     def gone():
         raise OSError(errno.ENOTCONN, "gone")
 
@@ -138,20 +140,20 @@ def test_a_drive_that_is_gone_for_good_is_not_waited_for_at_every_file(waited):
     assert len(waited) == (MAX_CONSECUTIVE_FAILURES + 1) * len(RETRY_WAITS)
 
 
-def test_a_run_whose_drive_is_gone_ends_soon_and_says_so(dataroot, make_images, failing, waited):
+def test_a_run_on_a_lost_drive_ends_soon_with_a_message(dataroot, make_images, failing, waited):
     files = make_images(dataroot / "many", 30)
-    images = UnpairedImages((files, files), (PREPARE, PREPARE), seed=0)
+    images = UnpairedImages((files, files), (TRANSFORM, TRANSFORM), seed=0)
     failing("open", errno.EHOSTDOWN, float("inf"))
     with pytest.raises(UserError, match="check the disk"):
         images[0]
     assert len(waited) == MAX_CONSECUTIVE_FAILURES * len(RETRY_WAITS)
 
 
-def test_a_drive_that_fails_now_and_then_changes_nothing(dataroot, monkeypatch, waited):
+def test_an_unreliable_drive_changes_no_result(dataroot, monkeypatch, waited):
     sources = DataSources(dataroot=dataroot)
     A, B = check_domains(sources)
-    decoded = list(decode_all(A.files, PREPARE))
-    name = cache_path(dataroot, A.source, A.files, PREPARE)
+    decoded = list(decode_all(A.files, TRANSFORM))
+    name = cache_path(dataroot, A.source, A.files, TRANSFORM)
     random, real = np.random.default_rng(0), {name: getattr(os, name) for name in ("open", "pread")}
 
     def flaky(name):
@@ -166,12 +168,12 @@ def test_a_drive_that_fails_now_and_then_changes_nothing(dataroot, monkeypatch, 
         monkeypatch.setattr(os, function, flaky(function))
     monkeypatch.setattr(reading, "RETRY_WAITS", (0.0,) * 20)
     assert check_domains(sources) == (A, B)
-    assert all(map(np.array_equal, decode_all(A.files, PREPARE), decoded))
-    assert cache_path(dataroot, A.source, A.files, PREPARE) == name
+    assert all(map(np.array_equal, decode_all(A.files, TRANSFORM), decoded))
+    assert cache_path(dataroot, A.source, A.files, TRANSFORM) == name
     assert waited
 
 
-def test_tar_files_are_looked_through_on_a_drive_that_fails_now_and_then(image, failing, waited):
+def test_the_headers_of_a_tar_file_are_read_with_retries(image, failing, waited):
     member = image("member")
     failing("pread", errno.EIO, 2)
     assert scan_source(member.shard.path, index_dir=None).files == [member]

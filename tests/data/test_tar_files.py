@@ -39,13 +39,13 @@ def test_a_member_is_the_image_that_was_packed(tmp_path, png, picture, format):
         assert image_size(member) == image.size == (48, 40)
 
 
-def test_only_images_are_taken_and_no_hidden_ones(tmp_path, png):
+def test_only_visible_images_are_found(tmp_path, png):
     names = ["./a.jpg", "a.json", "a.cls", "b/._c.png", ".d/e.png", "._a.jpg", "f.txt", "b/g.WEBP"]
     pack(tmp_path / "s.tar", {name: png() for name in names})
     assert found(tmp_path) == ["s.tar!a.jpg", "s.tar!b/g.WEBP"]
 
 
-def test_links_devices_folders_and_sparse_members_are_passed_over(tmp_path, png):
+def test_links_devices_folders_and_sparse_members_are_ignored(tmp_path, png):
     with tarfile.open(tmp_path / "s.tar", "w") as tar:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
             info = tarfile.TarInfo(f"{kind.decode()}.png")
@@ -63,7 +63,7 @@ def test_links_devices_folders_and_sparse_members_are_passed_over(tmp_path, png)
     assert found(tmp_path) == ["s.tar!x.png"]
 
 
-def test_of_two_members_of_one_name_the_last_is_taken_as_unpacking_would(tmp_path, png, picture):
+def test_the_last_of_two_members_with_one_name_is_taken_as_by_unpacking(tmp_path, png, picture):
     pack(tmp_path / "s.tar", {"x.png": png(1)})
     with tarfile.open(tmp_path / "s.tar", "a") as tar:
         info = tarfile.TarInfo("./x.png")
@@ -93,7 +93,7 @@ def test_a_folder_named_like_a_tar_file_is_a_folder(tmp_path, make_images):
 
 
 @pytest.mark.parametrize("way", ["links", "one file", "folder", "pattern"])
-def test_the_places_that_a_domain_may_be(sharded, tmp_path, way):
+def test_a_domain_may_be_any_kind_of_source(sharded, tmp_path, way):
     options = {"dir_A": sharded / "trainA", "dir_B": sharded / "trainB-*.tar"}
     if way == "links":
         (tmp_path / "disk").mkdir()
@@ -108,7 +108,7 @@ def test_the_places_that_a_domain_may_be(sharded, tmp_path, way):
     assert A.describe("A").startswith(f"A: {many} of 52x44 px in {options['dir_A']} (in ")
 
 
-def test_the_domains_say_how_much_of_them_is_in_tar_files(sharded, make_images):
+def test_the_description_counts_the_images_in_tar_files(sharded, make_images):
     make_images(sharded / "trainA/more", 2, size=(52, 44))
     A, B = check_domains(sources(sharded))
     where = sharded / "trainA"
@@ -120,13 +120,13 @@ def test_the_domains_say_how_much_of_them_is_in_tar_files(sharded, make_images):
     assert A.describe("A").endswith(f"{sharded / 'trainA'} (in 1 tar file)")
 
 
-def test_only_the_first_images_are_used_where_that_is_asked(sharded):
+def test_max_dataset_size_uses_the_first_images(sharded):
     A, B = check_domains(sources(sharded, max_dataset_size=4))
     assert [file.name for file in A.files] == [f"{i:03}.png" for i in range(4)]
     assert len(B.files) == 4
 
 
-def test_tar_files_beside_a_folder_of_their_name_are_named_and_not_looked_into(dataroot, sharded):
+def test_tar_files_beside_a_folder_of_their_name_are_reported_and_ignored(dataroot, sharded):
     shutil.copy(sharded / "trainA/000000.tar", dataroot / "trainA.tar")
     shutil.copy(sharded / "trainA/000000.tar", dataroot / "trainA-0.tar")
     A, _ = check_domains(sources(dataroot))
@@ -153,14 +153,14 @@ def test_a_tar_file_that_is_compressed_despite_its_name_is_refused(sharded, png,
     assert "x.tar is compressed" in refusal(sharded)
 
 
-def test_compressed_tar_files_in_place_of_folders_are_refused_by_name(sharded):
+def test_compressed_tar_files_in_place_of_folders_are_refused(sharded):
     for path in sharded.glob("trainB-*"):
         path.rename(path.with_suffix(".tar.gz"))
     assert "trainB-000000.tar.gz is compressed" in refusal(sharded)
     assert "x.tgz is not a folder" in refusal(None, dir_A=sharded / "x.tgz", dir_B=sharded)
 
 
-def test_what_is_not_there_is_named(sharded):
+def test_a_missing_tar_file_is_named(sharded):
     missing = sharded / "nosuch-*.tar"
     message = refusal(None, dir_A=missing, dir_B=sharded)
     assert message == f"--dir_A {missing} is not there: check the path"

@@ -1,4 +1,4 @@
-"""Tar files in the place of folders: the same images in the same order, kept, and gone on with."""
+"""Training on tar files equals training on folders."""
 
 import os
 from pathlib import Path
@@ -18,12 +18,12 @@ from cyclegan.training.statistics.fixed_samples import FixedSamples
 
 __all__ = ["png", "sharded"]
 
-PREPARE = ImageTransform("resize_and_crop", 20, 16, True)
+TRANSFORM = ImageTransform("resize_and_crop", 20, 16, True)
 
 
 def test_the_samples_are_those_of_the_same_images_in_folders(dataroot, sharded):
     ours, theirs = (
-        UnpairedImages((A.files, B.files), (PREPARE, PREPARE), seed=3)
+        UnpairedImages((A.files, B.files), (TRANSFORM, TRANSFORM), seed=3)
         for A, B in (check_domains(sources(root)) for root in (sharded, dataroot))
     )
     for position in (0, 1, 6, 7, 23):
@@ -31,9 +31,9 @@ def test_the_samples_are_those_of_the_same_images_in_folders(dataroot, sharded):
         assert np.array_equal(ours[position].B.pixels, theirs[position].B.pixels)
 
 
-def test_a_member_that_breaks_in_mid_run_is_named_by_both_its_names(sharded):
+def test_an_unreadable_member_is_named_with_its_tar_file(sharded):
     A, B = check_domains(sources(sharded))
-    images = UnpairedImages((A.files, B.files), (PREPARE, PREPARE), seed=0, serial=True)
+    images = UnpairedImages((A.files, B.files), (TRANSFORM, TRANSFORM), seed=0, serial=True)
     path = A.files[0].shard.path
     content = path.read_bytes().replace(b"IDAT", b"damn")
     stat = path.stat()
@@ -48,24 +48,24 @@ def test_a_member_that_breaks_in_mid_run_is_named_by_both_its_names(sharded):
 def test_decoded_images_of_tar_files_are_kept_on_disk_for_each_domain(
     dataroot, sharded, tmp_path, own
 ):
-    # Both domains beside one another, as webdataset writes them.
+    # The tar files of both domains lie in one folder, as webdataset writes them.
     for path in (sharded / "trainA").iterdir():
         path.rename(sharded / f"trainA-{path.name}")
     (sharded / "trainA").rmdir()
     domains = check_domains(sources(sharded))
-    dataset = UnpairedImages((domains[0].files, domains[1].files), (PREPARE, PREPARE), seed=0)
+    dataset = UnpairedImages((domains[0].files, domains[1].files), (TRANSFORM, TRANSFORM), seed=0)
     cache_dir = tmp_path / "kept" if own else None
     ours = with_cache(dataset, domains, cache="disk", cache_dir=cache_dir).decoded
-    theirs = [list(decode_all(d.files, PREPARE)) for d in check_domains(sources(dataroot))]
+    theirs = [list(decode_all(d.files, TRANSFORM)) for d in check_domains(sources(dataroot))]
     assert all(map(same, ours, theirs))
     place = tmp_path / "kept" if own else sharded / ".cyclegan-cache"
     assert len(list(place.glob("*.images"))) == 2
 
 
-def test_a_cache_is_of_another_name_where_a_tar_file_has_changed(sharded, png):
+def test_a_changed_tar_file_has_another_cache(sharded, png):
     def path() -> Path:
         A, _ = check_domains(sources(sharded))
-        return cache_path(sharded, A.source, A.files, PREPARE)
+        return cache_path(sharded, A.source, A.files, TRANSFORM)
 
     before = path()
     assert path() == before
@@ -74,14 +74,14 @@ def test_a_cache_is_of_another_name_where_a_tar_file_has_changed(sharded, png):
 
 
 @pytest.mark.parametrize("top", ["", "images/deep/"])
-def test_test_images_in_tar_files_are_previewed_and_measured(dataroot, sharded, top):
+def test_test_images_in_tar_files_are_previewed_and_compared(dataroot, sharded, top):
     files = {f"{top}{name}": content for name, content in contents(dataroot / "testB").items()}
     pack(sharded / "testB.tar", files)
     ours, theirs = sources(sharded), sources(dataroot)
     previews = [
         FixedSamples(
             *(each.scan(each.find("test", domain)).files for domain in "AB"),
-            (PREPARE, PREPARE),
+            (TRANSFORM, TRANSFORM),
             count=4,
         )
         for each in (ours, theirs)
@@ -109,44 +109,24 @@ def weights(tmp_path: Path, name: str) -> dict[str, torch.Tensor]:
     return {f"{part}.{key}": t for part, state in parts.items() for key, t in state.items()}
 
 
-def assert_same_weights(tmp_path: Path, first: str, second: str) -> None:
-    ours, theirs = weights(tmp_path, first), weights(tmp_path, second)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-
-
-@pytest.fixture
-def whole(dataroot, tmp_path):
-    """Trains on folders; gives the options of the same run on tar files."""
-
-    def run(*options: str) -> list[str]:
-        options = ["--batch_size=2", "--steps=14", *options, *TINY]
-        done = train(tmp_path, f"--dataroot={dataroot}", "--name=whole", *options)
-        assert done.returncode == 0, done.stderr
-        return [*options, f"--dataroot={tmp_path / 'sharded'}", "--name=run", "--num_threads=2"]
-
-    return run
-
-
 @pytest.mark.slow
-def test_a_run_on_tar_files_equals_the_run_on_folders(whole, sharded, tmp_path):
-    done = train(tmp_path, *whole("--cache=off"))
-    assert done.returncode == 0, done.stderr
-    assert "trainB-*.tar (in 3 tar files)" in done.stdout
-    assert_same_weights(tmp_path, "run", "whole")
-    figures = [tmp_path / f"runs/{name}/evaluation.json" for name in ("run", "whole")]
-    assert figures[0].read_text() == figures[1].read_text()
-
-
-@pytest.mark.slow
-def test_a_run_on_tar_files_goes_on_after_a_kill_as_one_on_folders_would(whole, sharded, tmp_path):
-    killed = train(tmp_path, *whole("--cache=disk"), "--save_every=3", popen=True)
+def test_a_run_on_tar_files_equals_one_on_folders_even_after_a_kill(dataroot, sharded, tmp_path):
+    options = ["--batch_size=2", "--steps=14", *TINY]
+    whole = train(tmp_path, *options, f"--dataroot={dataroot}", "--name=whole", "--cache=disk")
+    assert whole.returncode == 0, whole.stderr
+    options += [f"--dataroot={sharded}", "--name=run", "--num_threads=2", "--cache=off"]
+    killed = train(tmp_path, *options, "--save_every=3", popen=True)
     wait_for(tmp_path / "runs/run/state_00000003.pt", killed)
     killed.kill()
     killed.communicate()
     resumed = train(tmp_path, "--name=run", "--continue_train")
     assert resumed.returncode == 0, resumed.stderr
-    assert_same_weights(tmp_path, "run", "whole")
+    assert "trainB-*.tar (in 3 tar files)" in resumed.stdout
+    ours, theirs = weights(tmp_path, "run"), weights(tmp_path, "whole")
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    figures = [tmp_path / f"runs/{name}/evaluation.json" for name in ("run", "whole")]
+    assert figures[0].read_text() == figures[1].read_text()
 
 
 def test_a_compressed_tar_file_is_one_line_and_exit_status_2(sharded, tmp_path):

@@ -15,7 +15,7 @@ __all__ = ["png", "sharded"]
 
 @pytest.fixture
 def kept(tmp_path, png, monkeypatch):
-    """A folder with the kept index of a tar file, of three images, and what finds them."""
+    """The path of a kept index of three images, and a function that checks a new scan."""
     monkeypatch.setattr(tar_index, "MIN_MEMBERS_TO_KEEP", 3)
     pack(tmp_path / "s.tar", {f"{i}.png": png(i) for i in range(3)})
     pack(tmp_path / "small.tar", {"x.png": png()})
@@ -48,7 +48,7 @@ def test_the_index_of_a_large_tar_file_is_read_instead_of_its_headers(kept, monk
         lambda text: json.dumps({**json.loads(text), "members": [["a", "b", "c"]]}),
     ],
 )
-def test_a_damaged_index_is_made_anew(kept, damage):
+def test_a_damaged_index_is_rewritten(kept, damage):
     path, is_right = kept
     whole = path.read_text()
     path.write_text(damage(whole))
@@ -56,18 +56,18 @@ def test_a_damaged_index_is_made_anew(kept, damage):
     assert path.read_text() == whole
 
 
-def test_an_index_of_another_state_of_the_tar_file_is_not_used(kept, tmp_path, png):
+def test_an_index_of_a_changed_tar_file_is_not_used(kept, tmp_path, png):
     pack(tmp_path / "s.tar", {f"{i}.png": png(i) for i in range(4)})
     assert len(scan_source(tmp_path, index_dir=tmp_path / "kept").files) == 5
 
 
-def test_without_a_place_for_the_index_all_is_as_it_was(kept, tmp_path):
+def test_a_folder_that_cannot_be_made_gets_no_index(kept, tmp_path):
     shutil.rmtree(tmp_path / "kept")
     (tmp_path / "kept").write_text("a file")
     assert kept[1]()
 
 
-def test_no_index_is_kept_where_nothing_is_to_be(sharded, monkeypatch):
+def test_no_index_is_kept_with_cache_off(sharded, monkeypatch):
     monkeypatch.setattr(tar_index, "MIN_MEMBERS_TO_KEEP", 1)
     check_domains(sources(sharded, cache="off"))
     assert not list(sharded.rglob(".cyclegan-cache"))

@@ -1,4 +1,4 @@
-"""Images read from their places in tar files, whole and damaged, by many at once."""
+"""Images read in place from complete and damaged tar files, also by many at once."""
 
 import os
 import pickle
@@ -19,7 +19,7 @@ __all__ = ["png", "sharded"]
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["decoded", "by headers"])
-def test_of_a_truncated_tar_file_the_whole_members_are_used(sharded, monkeypatch, whole):
+def test_the_complete_members_of_a_truncated_tar_file_are_used(sharded, monkeypatch, whole):
     if not whole:
         monkeypatch.setattr("cyclegan.data.files.domains.FULL_CHECK_BYTES", 0)
     path = sharded / "trainA/000000.tar"
@@ -41,14 +41,14 @@ def test_a_tar_file_may_end_anywhere(tmp_path, png):
         there = scan_source(tmp_path, index_dir=None)
         whole = [f for f in there.files if f.offset + f.size <= length]
         assert len(whole) == sum(end <= length for end in ends)
-        # Of tar's last record of 10,240 bytes only its first block is missed.
+        # Only the first block of tar's last record of 10,240 bytes is needed.
         padded = -(-ends[-1] // 512) * 512
         assert (there.problems == {}) == (length >= padded + 512), length
         for member in whole:
             read_image(member)
 
 
-def test_damage_in_the_middle_is_named_where_tar_readers_stop_without_a_word(tmp_path, png):
+def test_damage_in_the_middle_is_reported_although_tarfile_stops_silently(tmp_path, png):
     path = pack(tmp_path / "s.tar", {"a.png": png(), "b.png": png(), "c.png": png()})
     content = bytearray(path.read_bytes())
     place = scan_source(tmp_path, index_dir=None).files[1].offset - 512
@@ -63,7 +63,7 @@ def test_damage_in_the_middle_is_named_where_tar_readers_stop_without_a_word(tmp
     ("content", "why"),
     [(b"", "empty file"), (b"hello" * 500, "not a tar file"), (None, "No such file or directory")],
 )
-def test_what_is_no_tar_file_is_named_and_the_others_are_used(sharded, content, why):
+def test_a_file_that_is_no_tar_file_is_reported_and_the_others_are_used(sharded, content, why):
     path = sharded / "trainA/x.tar"
     if content is None:
         path.symlink_to(sharded / "nosuch")
@@ -94,7 +94,7 @@ def test_a_member_is_read_up_to_its_end_and_not_beyond(tmp_path, png):
         assert stream.read() == png()[-8:]
 
 
-def test_a_tar_file_that_changes_in_mid_run_gives_no_other_images(tmp_path, png):
+def test_a_tar_file_that_changes_during_a_run_is_unreadable(tmp_path, png):
     path = pack(tmp_path / "s.tar", {"a.png": png()})
     (member,) = scan_source(tmp_path, index_dir=None).files
     pack(path, {"b.png": png(1), "c.png": png(2)})
@@ -102,7 +102,7 @@ def test_a_tar_file_that_changes_in_mid_run_gives_no_other_images(tmp_path, png)
         read_image(member)
 
 
-def test_one_place_in_a_tar_file_is_opened_once_for_all_its_images(tmp_path, png, monkeypatch):
+def test_a_tar_file_is_opened_once_for_all_its_images(tmp_path, png, monkeypatch):
     pack(tmp_path / "s.tar", {f"{i}.png": png() for i in range(5)})
     members = scan_source(tmp_path, index_dir=None).files
     opened = []
@@ -128,7 +128,7 @@ def test_more_tar_files_than_may_be_open_are_read_and_closed(tmp_path, png, monk
     assert len(closed) == 37
 
 
-def _levels(member: TarMember) -> np.ndarray:
+def _pixels(member: TarMember) -> np.ndarray:
     return np.asarray(read_image(member))
 
 
@@ -136,13 +136,13 @@ def _levels(member: TarMember) -> np.ndarray:
 def test_members_go_to_other_processes_and_are_read_there(sharded, start):
     members = [file for domain in check_domains(sources(sharded)) for file in domain.files]
     assert pickle.loads(pickle.dumps(members)) == members
-    expected = [_levels(member) for member in members]
+    expected = [_pixels(member) for member in members]
     with ProcessPoolExecutor(2, mp_context=get_context(start)) as pool:
-        assert same(list(pool.map(_levels, members * 5)), expected * 5)
+        assert same(list(pool.map(_pixels, members * 5)), expected * 5)
 
 
 def test_threads_read_one_tar_file_at_once(tmp_path, png):
     pack(tmp_path / "s.tar", {f"{i:02}.png": png(i) for i in range(20)})
     members = scan_source(tmp_path, index_dir=None).files * 10
     with ThreadPoolExecutor(8) as pool:
-        assert same(list(pool.map(_levels, members)), [_levels(member) for member in members])
+        assert same(list(pool.map(_pixels, members)), [_pixels(member) for member in members])

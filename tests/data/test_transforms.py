@@ -1,4 +1,4 @@
-"""From whole images to what the networks see."""
+"""Resizing, cropping and mirroring of images."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,9 @@ from cyclegan.data.files.images import to_tensor
 from cyclegan.data.loading.transforms import ImageTransform
 
 
-def prepare(image, *, seed=0, preprocess="resize_and_crop", load_size=40, crop_size=32, flip=True):
+def transform(
+    image, *, seed=0, preprocess="resize_and_crop", load_size=40, crop_size=32, flip=True
+):
     transform = ImageTransform(preprocess, load_size, crop_size, flip)
     return sample(transform, image, np.random.default_rng(seed))
 
@@ -22,15 +24,15 @@ def sample(transform, image, random) -> torch.Tensor:
 
 
 def gradient(width: int, height: int) -> Image.Image:
-    """Red tells the column, green the row."""
+    """An image whose red is the column and whose green is the row."""
     columns, rows = np.meshgrid(np.arange(width), np.arange(height))
     return Image.fromarray(np.stack([columns, rows, 0 * rows], axis=-1).astype(np.uint8))
 
 
 def place(crop: torch.Tensor) -> tuple[int, int]:
     """Column and row of a gradient's crop."""
-    levels = ((crop.numpy() + 1) * 127.5).round()
-    return int(levels[0].min()), int(levels[1].min())
+    pixels = ((crop.numpy() + 1) * 127.5).round()
+    return int(pixels[0].min()), int(pixels[1].min())
 
 
 def mirrored(crop: torch.Tensor) -> bool:
@@ -41,7 +43,7 @@ def mirrored(crop: torch.Tensor) -> bool:
 def test_resizing_is_pillows_antialiased_bicubic_whatever_the_shape(picture, size):
     image = picture(size)
     expected = np.asarray(image.resize((40, 40), Image.Resampling.BICUBIC))
-    result = prepare(image, preprocess="resize", flip=False)
+    result = transform(image, preprocess="resize", flip=False)
     assert np.abs((result.permute(1, 2, 0).numpy() + 1) * 127.5 - expected).max() < 1e-4
 
 
@@ -61,23 +63,23 @@ def test_resizing_is_pillows_antialiased_bicubic_whatever_the_shape(picture, siz
         ("none", (1, 1), (4, 4)),
     ],
 )
-def test_each_way_of_preparing_gives_its_shape(picture, preprocess, size, shape):
-    assert prepare(picture(size), preprocess=preprocess).shape == (3, *shape)
+def test_each_preprocessing_gives_its_shape(picture, preprocess, size, shape):
+    assert transform(picture(size), preprocess=preprocess).shape == (3, *shape)
 
 
-def test_an_image_that_fits_is_left_as_it_is(picture):
-    result = prepare(picture((48, 40)), preprocess="none", flip=False)
+def test_an_image_of_the_right_size_is_unchanged(picture):
+    result = transform(picture((48, 40)), preprocess="none", flip=False)
     assert (((result.permute(1, 2, 0) + 1) * 127.5).round().numpy() == np.asarray(picture())).all()
 
 
-def test_a_crop_is_a_piece_of_the_image_and_no_border():
+def test_a_crop_is_a_part_of_the_image_without_padding():
     image = gradient(50, 60)
     for seed in range(20):
-        crop = prepare(image, seed=seed, preprocess="crop", flip=False)
+        crop = transform(image, seed=seed, preprocess="crop", flip=False)
         left, top = place(crop)
         expected = np.asarray(image)[top : top + 32, left : left + 32]
-        levels = ((crop.permute(1, 2, 0) + 1) * 127.5).round()
-        assert (levels.numpy() == expected).all()
+        pixels = ((crop.permute(1, 2, 0) + 1) * 127.5).round()
+        assert (pixels.numpy() == expected).all()
 
 
 def test_a_crop_is_a_view_of_the_image(picture):
@@ -87,8 +89,8 @@ def test_a_crop_is_a_view_of_the_image(picture):
     assert np.shares_memory(crop, pixels)
 
 
-def test_an_image_that_is_too_small_for_its_crop_is_filled_up_with_black(picture):
-    crop = prepare(picture((20, 40)), preprocess="crop", flip=False)
+def test_an_image_smaller_than_its_crop_is_padded_with_black(picture):
+    crop = transform(picture((20, 40)), preprocess="crop", flip=False)
     assert crop.shape == (3, 32, 32)
     assert (crop[:, :, 20:] == -1).all()
     assert (crop[:, :, :20] > -1).any()
@@ -104,7 +106,7 @@ def test_the_size_is_known_without_the_image(picture, preprocess, size):
     assert transform.resized_size(*size) == transform.resize(picture(size)).size
 
 
-def test_only_what_changes_the_whole_image_counts_as_resizing():
+def test_the_cache_key_depends_only_on_the_resizing():
     def key(*options):
         return ImageTransform(*options).cache_key
 
@@ -117,7 +119,7 @@ def test_only_what_changes_the_whole_image_counts_as_resizing():
     assert key("resize", 40, 32, True) != key("resize_and_crop", 40, 32, True)
 
 
-def test_crops_reach_every_place_equally_often():
+def test_crops_are_uniformly_distributed():
     image = gradient(34, 33)
     transform = ImageTransform("crop", 0, 32, False)
     random = np.random.default_rng(0)
@@ -130,25 +132,25 @@ def test_crops_reach_every_place_equally_often():
 
 def test_half_of_the_images_are_mirrored():
     image = gradient(40, 40)
-    count = sum(mirrored(prepare(image, seed=seed)) for seed in range(200))
+    count = sum(mirrored(transform(image, seed=seed)) for seed in range(200))
     assert 70 < count < 130
 
 
-def test_no_image_is_mirrored_where_that_is_off():
+def test_no_flip_mirrors_no_image():
     image = gradient(40, 40)
-    assert not any(mirrored(prepare(image, seed=seed, flip=False)) for seed in range(20))
+    assert not any(mirrored(transform(image, seed=seed, flip=False)) for seed in range(20))
 
 
 def test_mirroring_does_not_move_the_crop():
     image = gradient(60, 60)
     for seed in range(10):
-        plain = prepare(image, seed=seed, preprocess="crop", flip=False)
-        assert place(plain) == place(prepare(image, seed=seed, preprocess="crop", flip=True))
+        plain = transform(image, seed=seed, preprocess="crop", flip=False)
+        assert place(plain) == place(transform(image, seed=seed, preprocess="crop", flip=True))
 
 
 def test_the_same_random_state_gives_the_same_crop(picture):
-    assert torch.equal(prepare(picture(), seed=3), prepare(picture(), seed=3))
-    assert not torch.equal(prepare(picture(), seed=3), prepare(picture(), seed=4))
+    assert torch.equal(transform(picture(), seed=3), transform(picture(), seed=3))
+    assert not torch.equal(transform(picture(), seed=3), transform(picture(), seed=4))
 
 
 def from_options(settings: TrainSettings, domain: str) -> ImageTransform:

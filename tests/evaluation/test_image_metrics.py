@@ -12,7 +12,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from cyclegan.data.files.images import to_image, to_tensor
 from cyclegan.data.files.sources import DataSources
 from cyclegan.evaluation.compare import TranslationMetrics, compare
-from cyclegan.evaluation.image_metrics import laplacian_pyramid, psnr, sliced_wasserstein
+from cyclegan.evaluation.image_metrics import psnr, sliced_wasserstein
 from cyclegan.translate.translator import Translator
 
 
@@ -48,32 +48,6 @@ def test_psnr_of_equal_images_is_infinite() -> None:
     assert psnr(image, image) == math.inf
 
 
-def test_a_pyramid_halves_down_to_16_pixels() -> None:
-    shapes = [tuple(level.shape) for level in laplacian_pyramid(torch.rand(3, 128, 65))]
-    assert shapes == [(3, 128, 65), (3, 64, 33), (3, 32, 17)]
-
-
-def test_a_flat_image_has_no_differences_in_its_pyramid() -> None:
-    *details, rest = laplacian_pyramid(torch.full((3, 64, 50), 0.4))
-    assert len(details) == 1
-    assert all(level.abs().max() < 1e-6 for level in details)
-    assert torch.allclose(rest, torch.tensor(0.4))
-
-
-def test_a_pyramid_holds_the_whole_image() -> None:
-    image = pictures(1, 64)[0]
-    *details, current = laplacian_pyramid(image)
-    # Rebuilt by zeros between pixels and the kernel 1 4 6 4 1, doubled in each direction.
-    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 8
-    kernel = torch.outer(line, line).expand(3, 1, 5, 5)
-    for detail in reversed(details):
-        spread = torch.zeros_like(detail)
-        spread[:, ::2, ::2] = current
-        padded = nn.functional.pad(spread[None], (2, 2, 2, 2), mode="reflect")
-        current = nn.functional.conv2d(padded, kernel, groups=3)[0] + detail
-    assert torch.allclose(current, image, atol=1e-5)
-
-
 def test_equal_sets_are_at_distance_zero() -> None:
     images = pictures(3)
     assert sliced_wasserstein(images, images) == 0
@@ -98,10 +72,10 @@ def test_sets_of_one_kind_are_nearer_than_sets_of_another() -> None:
 
 
 def test_unequal_counts_are_measured_like_equal_ones() -> None:
-    images, others = pictures(8), blurred(pictures(8, seed=1), 2)
-    few, many = sliced_wasserstein(images[:4], others), sliced_wasserstein(images, others)
+    images, others = pictures(4), blurred(pictures(4, seed=1), 2)
+    few, many = sliced_wasserstein(images[:2], others), sliced_wasserstein(images, others)
     assert few == pytest.approx(many, rel=0.2)
-    assert sliced_wasserstein(others, images[:4]) == pytest.approx(few, rel=1e-5)
+    assert sliced_wasserstein(others, images[:2]) == pytest.approx(few, rel=1e-5)
 
 
 def test_single_patches_have_their_projected_distance() -> None:

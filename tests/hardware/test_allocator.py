@@ -1,11 +1,11 @@
-"""What becomes of freed memory, seen from a process of its own."""
+"""The use of freed memory, measured in a process of its own."""
 
 import subprocess
 import sys
 
 import pytest
 
-# A thread frees 40 MB, then the first thread needs as much: how much more is kept, in MB?
+# Prints by how many MB memory grows if the main thread needs the 40 MB that another one freed.
 PROGRAM = """
 import ctypes, sys, threading
 from cyclegan.hardware import allocator
@@ -40,7 +40,7 @@ def more(*, share: bool) -> float:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc alone has these options")
-def test_what_a_thread_has_freed_serves_the_others():
+def test_memory_freed_by_one_thread_is_reused_by_others():
     if more(share=False) < 20:
         pytest.skip("this C library keeps no memory for each thread")
     assert more(share=True) < 10

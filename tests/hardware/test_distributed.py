@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from support.running import ROOT, TINY, assert_equal, state, train, wait_for
 from support.toys import make_run
 
+from cyclegan.config.errors import UserError
 from cyclegan.hardware.distributed import ProcessGroup, rendezvous_key
 from cyclegan.runs.control_files import send_request
 
@@ -35,7 +37,7 @@ def _training(tmp_path: Path, *options: str) -> tuple[str, ...]:
 def _call(tmp_path: Path, *words: str, restarts: int = 0) -> dict[str, Any]:
     paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
     return {
-        # After the two lines torchrun does not take our options for its own.
+        # torchrun takes the options after "--" for the script's.
         "args": [*TORCHRUN, f"--max-restarts={restarts}", "--nproc-per-node=2", "--", *words],
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
@@ -45,7 +47,7 @@ def _call(tmp_path: Path, *words: str, restarts: int = 0) -> dict[str, Any]:
     }
 
 
-# Options, and how many images an epoch has.
+# Options, and the number of images in an epoch.
 CASES = [
     ({}, 12),
     # The last step of an epoch has one image for two processes, or three.
@@ -56,7 +58,7 @@ CASES = [
 ]
 
 
-def test_two_processes_learn_what_one_does(tmp_path):
+def test_two_processes_learn_the_same_as_one(tmp_path):
     done = torchrun(
         tmp_path, str(ROOT / "tests" / "support" / "one_of_several.py"), json.dumps(CASES)
     )
@@ -65,18 +67,25 @@ def test_two_processes_learn_what_one_does(tmp_path):
         assert float(apart) < 1e-8, case
 
 
-def test_the_command_gives_the_same_weights_with_two_processes_in_float32(dataroot, tmp_path):
-    # Squares have no kinks, and a large eps does not take rounding for a gradient: of weights
-    # without any, as biases before a norm, Adam would make noise of full size.
+def test_two_processes_train_like_one_in_float32_and_one_of_them_writes_and_prints(
+    dataroot, tmp_path
+):
+    # Squares have no kinks. The large eps keeps Adam from scaling rounding errors to full steps
+    # for weights without a gradient, such as biases before a norm.
     options = [f"--dataroot={dataroot}", *TINY, "--steps=20", "--batch_size=2", "--no_flip"]
     options += ["--generator=resnet(blocks=1)", "--pool_size=50", "--optimizer=adam(eps=1e-3)"]
     options += ["--lr=1e-4", "--cycle=10*l2", "--identity=5*l2", "--precision=fp32"]
     assert train(tmp_path, *options, "--name=one").returncode == 0
     done = train_together(tmp_path, *options, "--name=two")
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("on 2 processes") == 1
+    assert done.stdout.count("step 20/20") == 1
+    points = (tmp_path / "runs" / "two" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(point)["step"] for point in points] == [1, 4, 8, 10, 12, 16, 20]
     one, two = state(tmp_path, "one"), state(tmp_path, "two")
-    begun = state_of_step(tmp_path, "one", 0)["model"]
-    moved = max(float((begun[key] - value).abs().max()) for key, value in one["model"].items())
+    assert len(two["ranks"]) == 2
+    initial = state_of_step(tmp_path, "one", 0)["model"]
+    moved = max(float((initial[key] - value).abs().max()) for key, value in one["model"].items())
     apart = max(float((one["model"][k] - v).abs().max()) for k, v in two["model"].items())
     assert apart < 1e-5
     assert moved > 1e-4
@@ -88,20 +97,13 @@ def state_of_step(tmp_path: Path, name: str, step: int):
     return torch.load(path, weights_only=True)
 
 
-def test_one_process_writes_and_prints(dataroot, tmp_path):
-    options = [f"--dataroot={dataroot}", *TINY, "--steps=4", "--batch_size=2", "--name=run"]
-    done = train_together(tmp_path, *options)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("on 2 processes") == 1
-    assert done.stdout.count("step 4/4") == 1
-    points = (tmp_path / "runs" / "run" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(point)["step"] for point in points] == [1, 4]
-    assert len(state(tmp_path)["ranks"]) == 2
-
-
-def test_a_stopped_run_of_two_goes_on_bit_for_bit_and_also_alone(dataroot, tmp_path):
+def test_a_run_of_two_continues_bit_for_bit_after_a_stop_or_a_failure_and_also_alone(
+    dataroot, tmp_path
+):
     options = [f"--dataroot={dataroot}", *TINY, "--batch_size=2", "--steps=10"]
     assert train_together(tmp_path, *options, "--name=whole").returncode == 0
+    whole = state(tmp_path, "whole")
+
     first = train_together(tmp_path, *options, "--name=run", "--save_every=4")
     assert first.returncode == 0, first.stderr
     folder = tmp_path / "runs" / "run"
@@ -110,15 +112,13 @@ def test_a_stopped_run_of_two_goes_on_bit_for_bit_and_also_alone(dataroot, tmp_p
     again = train_together(tmp_path, "--name=run", "--continue_train")
     assert again.returncode == 0, again.stderr
     assert "going on after step 4" in again.stdout
-    assert_equal(state(tmp_path, "run"), state(tmp_path, "whole"))
+    assert_equal(state(tmp_path, "run"), whole)
 
     alone = train(tmp_path, "--name=run", "--continue_train", "--steps=12")
     assert alone.returncode == 0, alone.stderr
     pools = state(tmp_path)["ranks"][0]["pools"]
     assert len(pools["A"]["images"]) == 3
 
-
-def test_a_process_that_fails_is_started_again_from_the_last_state(dataroot, tmp_path):
     (tmp_path / "my_losses.py").write_text(
         "import os, torch\n"
         "class FailsOnce(torch.nn.L1Loss):\n"
@@ -130,17 +130,14 @@ def test_a_process_that_fails_is_started_again_from_the_last_state(dataroot, tmp
         "            os._exit(7)\n"
         "        return super().forward(input, target)\n"
     )
-    options = [f"--dataroot={dataroot}", *TINY, "--batch_size=2", "--steps=8", "--save_every=2"]
-    assert train_together(tmp_path, *options, "--name=whole").returncode == 0
-    options += ["--cycle=10*my_losses.FailsOnce", "--name=run"]
-    done = train_together(tmp_path, *options, restarts=2)
-    assert done.returncode == 0, done.stderr
-    assert "going on after step" in done.stdout
-    whole, run = state(tmp_path, "whole"), state(tmp_path, "run")
-    assert_equal(run["model"], whole["model"])
+    options += ["--cycle=10*my_losses.FailsOnce", "--name=failing", "--save_every=2"]
+    failing = train_together(tmp_path, *options, restarts=2)
+    assert failing.returncode == 0, failing.stderr
+    assert "going on after step" in failing.stdout
+    assert_equal(state(tmp_path, "failing")["model"], whole["model"])
 
 
-def test_processes_that_are_started_again_do_not_listen_to_those_before_them():
+def test_restarted_processes_ignore_the_keys_of_earlier_ones():
     store = dist.HashStore()
     names = []
     for _ in range(3):
@@ -149,7 +146,7 @@ def test_processes_that_are_started_again_do_not_listen_to_those_before_them():
             of_this_life = {each.result(timeout=60) for each in present}
         assert len(of_this_life) == 1
         names += of_this_life
-    # Now they are fewer, and the one that leads comes late.
+    # Now there are fewer processes, and rank 0 comes late.
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(rendezvous_key, store, rank=1, size=2)
         time.sleep(0.1)
@@ -159,7 +156,7 @@ def test_processes_that_are_started_again_do_not_listen_to_those_before_them():
     assert len(set(names)) == 4
 
 
-def test_all_of_them_pause_go_on_and_stop_after_the_epoch_as_asked(dataroot, tmp_path):
+def test_all_processes_pause_resume_and_stop_after_the_epoch_on_request(dataroot, tmp_path):
     options = [f"--dataroot={dataroot}", *TINY, "--steps=1000000", "--batch_size=2", "--name=run"]
     process = subprocess.Popen(**_call(tmp_path, *_training(tmp_path, *options)))
     run = tmp_path / "runs" / "run"
@@ -184,16 +181,15 @@ def test_all_of_them_pause_go_on_and_stop_after_the_epoch_as_asked(dataroot, tmp
     assert (seen[0] | seen[1]).all()
 
 
-def test_a_batch_that_cannot_be_dealt_out_is_one_line(dataroot, tmp_path):
-    done = train_together(tmp_path, f"--dataroot={dataroot}", *TINY, "--batch_size=3")
-    assert done.returncode != 0
-    assert (
-        "error: --batch_size 3 cannot be dealt out to 2 processes: give a multiple of 2, as 4"
-        in (done.stderr)
+def test_a_batch_that_cannot_be_split_evenly_is_refused_with_the_remedy():
+    with pytest.raises(UserError) as caught:
+        ProcessGroup(size=2).per_process(3)
+    assert str(caught.value).startswith(
+        "--batch_size 3 cannot be dealt out to 2 processes: give a multiple of 2, as 4"
     )
 
 
-def test_alone_nobody_is_asked():
+def test_a_single_process_communicates_with_nobody():
     process_group = ProcessGroup()
     assert process_group.is_main
     assert process_group.any_rank(5) == 5
@@ -203,7 +199,7 @@ def test_alone_nobody_is_asked():
     assert process_group.broadcast("x") == "x"
 
 
-def test_a_folder_is_translated_by_all_once_and_finished_after_a_stop(tmp_path, make_images):
+def test_processes_share_a_folder_and_a_second_call_translates_the_rest(tmp_path, make_images):
     run = make_run(tmp_path)
     sources = make_images(tmp_path / "in", 7)
     words = [str(ROOT / "test.py"), f"--name={run.name}", f"--checkpoints_dir={run.parent}"]

@@ -1,11 +1,10 @@
-"""Whatever is typed or lies on the disk: it works, or is refused in one line. 10,000 cases, always
-the same ones; `FUZZ=100 pytest tests/house/test_fuzz.py` tries a hundred times as many new ones.
+"""Any text on the command line and any file on disk works, or is refused in one line. 10,000 cases,
+always the same ones; `FUZZ=100 pytest tests/house/test_fuzz.py` tries 100 times as many new ones.
 """
 
 import io
 import os
 import resource
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -48,12 +47,12 @@ FORMATS = {
     "gif": [{}, {"save_all": True, "append_images": [Image.new("RGB", (9, 7))]}],
 }
 MODES = ("RGB", "L", "P", "1", "RGBA", "LA", "I;16", "F", "CMYK", "I")
-# What a decoder may take for a picture that a header declares, and the copies on the way to RGB.
-MOST_MEMORY = 4e9
+# Bytes for an image of the size that a header declares, and its copies on the way to RGB.
+MAX_MEMORY = 4e9
 
 
 def cases(count: int) -> Callable[[Any], Any]:
-    """So many examples, the same on every machine; with FUZZ, so many times more, and others."""
+    """A number of examples, the same on every machine; with FUZZ, many times more, and others."""
     return profile(
         max_examples=count * TIMES,
         derandomize=TIMES == 1,
@@ -64,14 +63,20 @@ def cases(count: int) -> Callable[[Any], Any]:
 
 
 def refused_in_one_line(call: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-    """What the call gives, or None where it is refused; any other exception is the test's."""
+    """The result of a call, or None if it raises a UserError or UnreadableImage with a message."""
     try:
         return call(*arguments, **keywords)
     except (UserError, UnreadableImage) as error:
+        # `one_line_errors` joins the lines of a message that repeats what a user wrote.
         message = str(error)
         assert message.strip()
-        # `one_line_errors` joins the lines of what a user wrote; ours has none of its own.
         return None
+
+
+def rewrite(path: Path, data: bytes) -> None:
+    # Some file systems flush a file that is truncated and written again, but not a new one.
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
 
 
 EDITS = st.lists(
@@ -135,7 +140,7 @@ def test_any_text_is_an_expression_or_refused(text: str) -> None:
 @cases(2000)
 @given(EXPRESSIONS)
 @example("1if l1 else 2")
-def test_anything_like_an_expression_is_one_or_refused(text: str) -> None:
+def test_any_similar_text_is_an_expression_or_refused(text: str) -> None:
     for term in refused_in_one_line(expressions.parse, text, option="cycle") or []:
         if "." in term.name:
             assert refused_in_one_line(parts.refuse_import_paths, [term]) is None
@@ -149,7 +154,7 @@ def test_anything_like_an_expression_is_one_or_refused(text: str) -> None:
     st.sampled_from(["window", "size", "eps", "levels", "delta", "beta", "label", "channel"]),
     VALUES,
 )
-def test_any_option_of_a_loss_is_taken_or_refused(name: str, option: str, value: Any) -> None:
+def test_any_option_of_a_loss_is_accepted_or_refused(name: str, option: str, value: Any) -> None:
     table = {**losses.IMAGE_LOSSES, **losses.ADVERSARIAL_LOSSES}
     if name not in ("vgg", "lpips"):
         term = expressions.Term(name, 1.0, {option: value})
@@ -173,11 +178,9 @@ WORDS = st.one_of(
 
 @cases(500)
 @given(st.lists(WORDS, max_size=6), st.booleans())
-def test_any_words_on_the_command_line_are_settings_or_refused(
-    words: list[str], train: bool
-) -> None:
+def test_any_command_line_is_read_or_refused(words: list[str], train: bool) -> None:
     command = train_settings if train else translate_settings
-    # Asked for help, a command prints it and ends.
+    # With --help, a command prints it and exits.
     words = [word for word in words if word not in ("--help", "-h")]
     refused_in_one_line(command, ["--dataroot=somewhere", *words] if train else words)
 
@@ -197,17 +200,17 @@ LINES = st.one_of(
 @cases(1500)
 @given(st.lists(LINES, max_size=6).map("\n".join), st.lists(st.binary(max_size=3), max_size=1))
 @example("a: &a [x,x]\nb: &b [*a,*a]", [])
-def test_any_file_of_options_is_settings_or_refused(
+def test_any_file_of_options_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, text: str, more: list[bytes]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "options.yaml"
-    path.write_bytes(text.encode(errors="surrogatepass") + b"".join(more))
+    rewrite(path, text.encode(errors="surrogatepass") + b"".join(more))
     values = refused_in_one_line(yaml_files.load_yaml, path)
     if values is not None:
         settings = refused_in_one_line(options.check, TrainSettings, values)
         if settings is not None:
             again = yaml_files.to_yaml(settings)
-            path.write_text(again, encoding="utf-8")
+            rewrite(path, again.encode())
             assert options.check(TrainSettings, yaml_files.load_yaml(path)) == settings
     refused_in_one_line(train_settings_of_file, path) if len(text) % 50 == 0 else None
 
@@ -245,12 +248,12 @@ def test_any_image_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, name: str, edits: list[Any]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "image.png"
-    path.write_bytes(mutated(IMAGES[name], edits))
+    rewrite(path, mutated(IMAGES[name], edits))
     image = refused_in_one_line(read_image, path)
     size = refused_in_one_line(image_size, path)
     assert image is None or image.mode == "RGB"
     assert size is None or min(size) >= 0
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MOST_MEMORY
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MAX_MEMORY
 
 
 # Weights, states and caches
@@ -276,7 +279,7 @@ def test_any_weights_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, name: str, edits: list[Any]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "some_net_G_A.pth"
-    path.write_bytes(mutated(WEIGHTS[name], edits))
+    rewrite(path, mutated(WEIGHTS[name], edits))
     weights = refused_in_one_line(checkpoints.load_weights, path)
     assert weights is None or all(isinstance(value, torch.Tensor) for value in weights.values())
 
@@ -287,11 +290,11 @@ def test_any_state_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, name: str, edits: list[Any]
 ) -> None:
     run_dir = tmp_path_factory.getbasetemp() / "run"
-    shutil.rmtree(run_dir, ignore_errors=True)
-    run_dir.mkdir()
-    checkpoints.save_state(run_dir, {"step": 1}, step=1)
-    state = folder.find_states(run_dir)[0]
-    state.write_bytes(mutated(WEIGHTS[name], edits))
+    if not run_dir.exists():
+        run_dir.mkdir()
+        checkpoints.save_state(run_dir, {"step": 1}, step=1)
+    (state,) = folder.find_states(run_dir)
+    rewrite(state, mutated(WEIGHTS[name], edits))
     assert isinstance(refused_in_one_line(checkpoints.load_state, run_dir), dict | None)
 
 
@@ -314,10 +317,10 @@ def cached(
 
 @cases(500)
 @given(EDITS)
-def test_any_cache_is_used_or_made_anew(cached: Any, edits: list[Any]) -> None:
+def test_any_cache_is_used_or_rejected(cached: Any, edits: list[Any]) -> None:
     path, files, prepare, original = cached
-    # Beside it, since the whole one is mapped into memory.
+    # Another file, as the original one is mapped into memory.
     other = path.with_name("other.images")
-    other.write_bytes(mutated(original, edits))
+    rewrite(other, mutated(original, edits))
     images = open_cache(other, files, prepare)
     assert images is None or [np.shape(image) for image in images] == [(12, 12, 3), (), (12, 12, 3)]

@@ -1,4 +1,4 @@
-"""python -m cyclegan: the list of commands, and the way to each of them."""
+"""python -m cyclegan: the list of commands, and how each is called."""
 
 import importlib
 import subprocess
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
-def test_alone_it_lists_every_command_with_a_line(words, capsys) -> None:
+def test_it_lists_every_command_in_a_line(words, capsys) -> None:
     assert main(words) == 0
     said = capsys.readouterr().out
     assert said == overview()
@@ -25,7 +25,7 @@ def test_alone_it_lists_every_command_with_a_line(words, capsys) -> None:
 
 
 @pytest.mark.parametrize(("path", "about"), COMMANDS.values(), ids=list(COMMANDS))
-def test_every_command_is_there(path: str, about: str) -> None:
+def test_every_command_can_be_imported(path: str, about: str) -> None:
     module, _, function = path.rpartition(".")
     assert callable(getattr(importlib.import_module(module), function))
 
@@ -42,7 +42,7 @@ def test_an_unknown_command_names_the_nearest_and_all(word: str, hint: str) -> N
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_commands_help_answers_without_torch(name: str) -> None:
+def test_the_help_of_a_command_does_not_import_torch(name: str) -> None:
     code = (
         "import atexit, sys; from cyclegan.__main__ import main;"
         "atexit.register(lambda: print('torch' in sys.modules));"

@@ -1,4 +1,4 @@
-"""What the commands load before they answer: the part of the start-up time that is not a clock."""
+"""The modules that the commands import before they answer."""
 
 import pickle
 import subprocess
@@ -11,14 +11,14 @@ from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-# The heavy ones by size: torch alone takes seconds.
+# Modules that take long to import; torch alone takes seconds.
 HEAVY = (
     *("torch", "torchvision", "torchmetrics", "numpy", "PIL"),
     *("visdom", "tornado", "requests", "rich", "yaml", "asyncio"),
 )
 
-# Runs a program as `python PROGRAM WORDS` does, then tells the modules and whether pydantic has
-# built a check of the options.
+# Runs a program as `python PROGRAM WORDS` does, then prints the modules that are imported, and
+# whether pydantic has built the checks of the options.
 _RUN = """
 import runpy, sys
 sys.argv = sys.argv[1:]
@@ -42,25 +42,25 @@ def run(*words: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("program", ["train.py", "test.py"])
-def test_help_is_shown_before_anything_heavy_is_loaded(program):
+def test_help_imports_nothing_heavy(program):
     said = run(program, "--help")
     assert said["status"] == ["0"]
     assert not set(said["loaded"]) & set(HEAVY)
 
 
 @pytest.mark.parametrize("program", ["train.py", "test.py"])
-def test_a_mistyped_option_is_answered_before_anything_heavy_is_loaded(program):
+def test_a_mistyped_option_imports_nothing_heavy(program):
     said = run(program, "--bach_size", "2")
     assert said["status"] == ["2"]
     assert not set(said["loaded"]) & set(HEAVY)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--bach_size", "2"]])
-def test_the_checks_of_options_are_built_for_those_who_give_options(words):
+def test_the_checks_of_options_are_built_only_if_options_are_given(words):
     assert run("train.py", *words)["built"] == ["False"]
 
 
-def test_settings_reach_a_process_that_has_built_no_checks():
+def test_settings_can_be_unpickled_before_the_checks_are_built():
     settings = check(TrainSettings, {"dataroot": "photos", "ngf": 7})
     code = (
         "import pickle, sys; found = pickle.load(sys.stdin.buffer); "

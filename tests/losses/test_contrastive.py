@@ -1,9 +1,10 @@
-"""Contrast of patches: its value by hand, its heads, and what it teaches."""
+"""PatchNCE: its value by hand, its heads, and what a generator learns from it."""
 
 import math
 
 import pytest
 import torch
+from support.steps import build_model, build_step
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,8 +13,7 @@ from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.losses.contrastive import PatchNCE
 from cyclegan.losses.weighted import Clock
-from cyclegan.training.algorithm.model import build_model
-from cyclegan.training.step import Stepper
+from cyclegan.training.step import TrainingStep
 
 SMALL = {
     "generator": "resnet(blocks=1)",
@@ -25,10 +25,10 @@ SMALL = {
 }
 
 
-def stepper(**options) -> Stepper:
+def training_step(**options) -> TrainingStep:
     torch.manual_seed(0)
     settings = check(TrainSettings, {**SMALL, **options})
-    return Stepper(build_model(settings), settings)
+    return build_step(build_model(settings), settings)
 
 
 def batch(seed: int = 0) -> Tensor:
@@ -70,7 +70,7 @@ def test_the_value_is_the_cross_entropy_of_similarities():
     assert loss(generators, "B", source, made).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_an_unrelated_translation_costs_the_logarithm_of_the_patches():
+def test_features_that_tell_nothing_apart_give_the_logarithm_of_the_patches():
     loss = PatchNCE(patches=16, channels=3, temperature=1e6)
     generators = nn.ModuleDict({"G_AB": Pixels(), "G_BA": Pixels()})
     loss.prepare(generators, "A")
@@ -79,40 +79,43 @@ def test_an_unrelated_translation_costs_the_logarithm_of_the_patches():
 
 
 def test_the_heads_learn_from_the_first_step_and_are_saved():
-    made = stepper(nce="1*patch_nce(patches=16, channels=8)")
-    heads = {key: value.clone() for key, value in made.heads.state_dict().items()}
+    made = training_step(nce="1*patch_nce(patches=16, channels=8)")
+    heads = {key: value.clone() for key, value in made.loss_modules.state_dict().items()}
     assert heads
-    made.step(batch(1), batch(2))
-    assert all((heads[k] - v).abs().max() > 0 for k, v in made.heads.state_dict().items())
+    made(batch(1), batch(2))
+    assert all((heads[k] - v).abs().max() > 0 for k, v in made.loss_modules.state_dict().items())
 
 
 @pytest.mark.parametrize(("dual", "heads"), [(False, {"G_AB"}), (True, {"G_AB", "G_BA"})])
-def test_a_dual_contrast_has_an_encoder_for_each_domain(dual, heads):
-    made = stepper(nce_B=f"patch_nce(patches=8, channels=4, dual={dual})", adversarial_A="lsgan")
-    loss = made.objective.slots["nce_B"].losses[0].loss
+def test_with_dual_each_domain_has_an_encoder_of_its_own(dual, heads):
+    made = training_step(
+        nce_B=f"patch_nce(patches=8, channels=4, dual={dual})", adversarial_A="lsgan"
+    )
+    loss = made.objective.losses["nce_B"].losses[0].loss
     assert set(loss.heads) == heads
 
 
 def test_both_directions_share_the_heads_of_an_encoder():
-    made = stepper(nce="patch_nce(patches=8, channels=4, dual=true)")
-    assert made.objective.slots["nce_A"] is made.objective.slots["nce_B"]
-    assert len(made.heads) == 1
-    parameters = [p for group in made.optimizer_G.param_groups for p in group["params"]]
+    made = training_step(nce="patch_nce(patches=8, channels=4, dual=true)")
+    assert made.objective.losses["nce_A"] is made.objective.losses["nce_B"]
+    assert len(made.loss_modules) == 1
+    parameters = [p for group in made.generators.optimizer.param_groups for p in group["params"]]
     assert len(parameters) == len({id(parameter) for parameter in parameters})
 
 
-def test_it_teaches_the_generator_to_keep_what_the_source_shows():
-    """With the contrast alone a translation becomes easier to match with its source."""
+def test_training_makes_patches_of_a_translation_easier_to_match_with_its_source():
     torch.manual_seed(0)
-    made = stepper(nce="1*patch_nce(patches=64, channels=16)", adversarial="0.001*lsgan", lr=2e-3)
-    first = made.step(batch(1), batch(2), Clock())["nce_B"]
+    made = training_step(
+        nce="1*patch_nce(patches=64, channels=16)", adversarial="0.001*lsgan", lr=2e-3
+    )
+    first = made(batch(1), batch(2), Clock())["nce_B"]
     for step in range(30):
-        last = made.step(batch(1), batch(2), Clock(step))["nce_B"]
+        last = made(batch(1), batch(2), Clock(step))["nce_B"]
     assert last < 0.8 * first
 
 
 def test_chosen_layers_are_used():
-    loss = stepper(nce_B="patch_nce(layers=[0, 4])").objective.slots["nce_B"].losses[0].loss
+    loss = training_step(nce_B="patch_nce(layers=[0, 4])").objective.losses["nce_B"].losses[0].loss
     assert [head[0].in_features for head in loss.heads["G_AB"]] == [3, 8]
 
 
@@ -127,6 +130,6 @@ def test_chosen_layers_are_used():
         ({"nce": "patch_nec"}, "did you mean patch_nce"),
     ],
 )
-def test_what_cannot_be_contrasted_is_refused(options, sentence):
+def test_a_bad_option_or_generator_is_refused(options, sentence):
     with pytest.raises(UserError, match=sentence):
-        stepper(**options)
+        training_step(**options)

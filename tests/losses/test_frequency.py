@@ -180,3 +180,22 @@ def test_a_pyramid_of_a_flat_difference_has_it_in_the_rest_alone() -> None:
     *details, rest = laplacian_pyramid(torch.full((1, 3, 20, 28), 0.5), levels=2)
     assert all(float(level.abs().max()) < 1e-6 for level in details)
     assert torch.allclose(rest, torch.tensor(0.5))
+
+
+def test_a_pyramid_ends_at_a_given_size() -> None:
+    levels = laplacian_pyramid(torch.rand(1, 3, 128, 65), levels=9, min_size=32)
+    assert [tuple(level.shape[1:]) for level in levels] == [(3, 128, 65), (3, 64, 33), (3, 32, 17)]
+
+
+def test_an_image_can_be_rebuilt_from_its_pyramid() -> None:
+    image = images(0, 1, 3, 64, 64)
+    *details, current = laplacian_pyramid(image, levels=3)
+    # Zeros between pixels, then the kernel 1 4 6 4 1, doubled in each direction.
+    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=torch.float64) / 8
+    kernel = torch.outer(line, line).expand(3, 1, 5, 5)
+    for detail in reversed(details):
+        spread = torch.zeros_like(detail)
+        spread[..., ::2, ::2] = current
+        padded = torch.nn.functional.pad(spread, (2, 2, 2, 2), mode="reflect")
+        current = torch.nn.functional.conv2d(padded, kernel, groups=3) + detail
+    assert torch.allclose(current, image)

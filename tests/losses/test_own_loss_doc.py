@@ -16,8 +16,9 @@ from cyclegan.config.command_line import train_settings, translate_settings
 from cyclegan.config.errors import UserError
 from cyclegan.losses import IMAGE_LOSSES
 from cyclegan.losses.weighted import WeightedLosses
+from cyclegan.training.build.build_run import RunBuilder
 from cyclegan.training.trainer import Trainer
-from cyclegan.translate.command import Translation
+from cyclegan.translate.command import TranslateCommand
 
 TEXT = (ROOT / "docs" / "your-own-loss.md").read_text()
 CODE = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
@@ -46,7 +47,8 @@ def words(command: str, program: str) -> list[str]:
 
 
 def in_process(here: Path, options: list[str]) -> int:
-    return Trainer(train_settings([f"--checkpoints_dir={here / 'runs'}", *options])).fit()
+    settings = train_settings([f"--checkpoints_dir={here / 'runs'}", *options])
+    return Trainer(RunBuilder(settings).build()).fit()
 
 
 def curves(here: Path, run: str) -> list[dict[str, float]]:
@@ -75,7 +77,7 @@ def test_the_first_example_trains_shows_its_curves_goes_on_and_translates(here) 
     (here / "my_losses.py").unlink()
     del sys.modules["my_losses"]
     options = [*words(translate, "test.py"), f"--checkpoints_dir={here / 'runs'}", "--device=cpu"]
-    assert Translation(translate_settings(options)).run() == 0
+    assert TranslateCommand(translate_settings(options)).run() == 0
     assert len(list((here / "sharper").iterdir())) == 2
 
 

@@ -158,10 +158,10 @@ def test_a_flat_discriminator_has_finite_gradients(name: str) -> None:
     assert discriminator.weights.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("judge", DISCRIMINATORS)
+@pytest.mark.parametrize("kind", DISCRIMINATORS)
 @pytest.mark.parametrize("name", ["gradient_penalty", "r1", "r2"])
-def test_a_penalty_reaches_the_weights_of_every_discriminator(name: str, judge: str) -> None:
-    term = expressions.parse_one(judge, option="discriminator")
+def test_a_penalty_reaches_the_weights_of_every_discriminator(name: str, kind: str) -> None:
+    term = expressions.parse_one(kind, option="discriminator")
     discriminator = parts.build(term, DISCRIMINATORS, channels=4)
     side = max(32, discriminator.min_size)
     fake, real = images(0, side=side), images(1, side=side)

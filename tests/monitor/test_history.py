@@ -1,4 +1,4 @@
-"""The curves of a run so far, bounded."""
+"""The curves of a run so far, in bounded memory."""
 
 import pytest
 
@@ -17,14 +17,14 @@ def test_a_curve_is_bounded_and_keeps_its_first_and_newest_point(count: int) -> 
     assert curve.values == pytest.approx([step / 2 for step in curve.steps], rel=1e-4)
 
 
-def test_a_run_that_goes_back_takes_its_later_points_again() -> None:
+def test_a_point_at_an_earlier_step_drops_the_later_ones() -> None:
     curve = BoundedCurve()
     for step, value in [(0, 1.0), (10, 2.0), (20, 3.0), (10, 4.0), (20, 5.0)]:
         curve.add(step, value)
     assert curve.copy()[:2] == ([0, 10, 20], [1.0, 4.0, 5.0])
 
 
-def test_after_a_return_no_curve_keeps_later_points() -> None:
+def test_a_rollback_drops_the_later_points_of_all_curves() -> None:
     curves = Curves()
     for step in (100, 200, 300, 400):
         curves.add(step, {"cycle_A": step / 100} | ({"swd": 1.0} if step % 200 == 0 else {}))
@@ -37,7 +37,7 @@ def test_after_a_return_no_curve_keeps_later_points() -> None:
     assert curves.copy() == {}
 
 
-def test_a_thinned_curve_forgets_and_goes_on() -> None:
+def test_a_thinned_curve_rolls_back_and_goes_on() -> None:
     curve = BoundedCurve()
     for step in range(5000):
         curve.add(step, step)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.steps import build_model, build_step
 from support.toys import on_cpu
 from torch import Tensor
 
@@ -14,7 +15,6 @@ from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files.images import from_uint8, read_image
 from cyclegan.data.loading.transforms import ImageTransform
 from cyclegan.monitor.health.summary import summarize_health
-from cyclegan.training.build.build_step import build_model, build_step
 from cyclegan.training.statistics.fixed_samples import FixedSamples
 
 pytestmark = pytest.mark.slow

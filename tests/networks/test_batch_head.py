@@ -1,10 +1,11 @@
-"""The batch head: what its statistics are of, and when and what its queues remember."""
+"""The batch head: its statistics, and when and what its queues store."""
 
 import io
 from typing import Any
 
 import pytest
 import torch
+from support.networks import noise
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,16 +20,12 @@ def make(**options: Any) -> BatchHeadDiscriminator:
     return network
 
 
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-
-
-def remembered(network: BatchHeadDiscriminator) -> tuple[Tensor, Tensor]:
+def queues(network: BatchHeadDiscriminator) -> tuple[Tensor, Tensor]:
     return network.real_queue.features, network.fake_queue.features
 
 
 def features_of(network: BatchHeadDiscriminator, images: Tensor) -> Tensor:
-    """Without a power iteration, where there is a spectral norm."""
+    """In evaluation mode, so that spectral norm makes no power iteration."""
     training = network.training
     features = network.eval().body(images).detach()
     network.train(training)
@@ -36,7 +33,7 @@ def features_of(network: BatchHeadDiscriminator, images: Tensor) -> Tensor:
 
 
 def learn(network: BatchHeadDiscriminator, steps: range) -> None:
-    """By plain gradient descent, which remembers nothing itself."""
+    """Trains by gradient descent without momentum, which has no state."""
     for step in steps:
         real, fake = noise(1, 3, 12, 12, seed=step), noise(1, 3, 12, 12, seed=100 + step)
         loss = (network(real, real=True) - 1).square().mean() + network(fake).square().mean()
@@ -45,7 +42,7 @@ def learn(network: BatchHeadDiscriminator, steps: range) -> None:
             parameter.data -= 0.01 * slope
 
 
-def test_the_statistics_are_those_of_batch_and_queue() -> None:
+def test_the_head_normalizes_by_the_statistics_of_batch_and_queue() -> None:
     network = make()
     network(noise(2, 3, 12, 12, seed=2))
     nn.init.normal_(network.norm.bias)
@@ -63,7 +60,7 @@ def test_the_statistics_are_those_of_batch_and_queue() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_one_image_is_judged_otherwise_with_a_queue(training: bool) -> None:
+def test_a_queue_changes_the_logits_of_a_single_image(training: bool) -> None:
     network = make(norm="none")
     image = noise(1, 3, 12, 12).requires_grad_()
     network(0.3 * noise(1, 3, 12, 12, seed=2), real=True)
@@ -73,21 +70,21 @@ def test_one_image_is_judged_otherwise_with_a_queue(training: bool) -> None:
 
 
 @pytest.mark.parametrize("real", [True, False])
-def test_the_discriminators_step_remembers_each_kind_by_itself(real: bool) -> None:
+def test_the_discriminators_step_stores_each_kind_in_its_own_queue(real: bool) -> None:
     network = make(norm="none")
     images = noise(2, 3, 12, 12)
     network(images, real=real)
-    assert [len(queue) for queue in remembered(network)] == ([2, 0] if real else [0, 2])
-    own = remembered(network)[0 if real else 1]
+    assert [len(queue) for queue in queues(network)] == ([2, 0] if real else [0, 2])
+    own = queues(network)[0 if real else 1]
     assert torch.equal(own, features_of(network, images))
     assert not own.requires_grad
 
 
 @pytest.mark.parametrize("case", ["generators", "penalty", "partly frozen", "eval", "no gradient"])
-def test_nothing_else_is_remembered(case: str) -> None:
+def test_other_passes_store_nothing(case: str) -> None:
     network = make()
     network(noise(1, 3, 12, 12), real=True)
-    before = [queue.clone() for queue in remembered(network)]
+    before = [queue.clone() for queue in queues(network)]
     images = noise(2, 3, 12, 12, seed=2).requires_grad_(case == "penalty")
     network.requires_grad_(case != "generators")
     network.head.requires_grad_(case not in ("generators", "partly frozen"))
@@ -95,10 +92,10 @@ def test_nothing_else_is_remembered(case: str) -> None:
     with torch.set_grad_enabled(case != "no gradient"):
         network(images, real=True)
         network(images, real=False)
-    assert all(map(torch.equal, remembered(network), before))
+    assert all(map(torch.equal, queues(network), before))
 
 
-def test_the_queue_keeps_the_last_images_whatever_the_batches() -> None:
+def test_the_queue_keeps_the_last_images_for_any_batch_sizes() -> None:
     network = make(norm="none", queue_size=3)
     images = noise(9, 3, 12, 12)
     for first, last, kept in [(0, 1, 1), (1, 3, 3), (3, 4, 3), (4, 9, 3)]:
@@ -107,7 +104,7 @@ def test_the_queue_keeps_the_last_images_whatever_the_batches() -> None:
         assert torch.allclose(network.fake_queue.features, expected, atol=1e-6)
 
 
-def test_a_queue_of_no_images_leaves_the_batch_alone() -> None:
+def test_a_queue_of_size_0_uses_the_batch_alone() -> None:
     network = make(norm="none", queue_size=0)
     network(noise(2, 3, 12, 12))
     assert network.fake_queue.features.numel() == 0
@@ -115,7 +112,7 @@ def test_a_queue_of_no_images_leaves_the_batch_alone() -> None:
     assert torch.equal(network(image), network(image))
 
 
-def test_images_of_another_size_start_the_queue_anew() -> None:
+def test_images_of_another_size_start_a_new_queue() -> None:
     network = make(norm="none")
     network(noise(3, 3, 12, 12))
     other = noise(1, 3, 10, 14, seed=2)
@@ -126,14 +123,14 @@ def test_images_of_another_size_start_the_queue_anew() -> None:
     assert len(network.fake_queue.features) == 2
 
 
-def test_images_of_another_size_are_only_judged_in_evaluation() -> None:
+def test_images_of_another_size_keep_the_queue_in_evaluation() -> None:
     network = make()
     network(noise(3, 3, 12, 12))
     network.eval()(noise(1, 3, 10, 14))
     assert network.fake_queue.features.shape == (3, 4, 5, 5)
 
 
-def test_two_judgements_before_one_backward_give_the_gradient_of_their_sum() -> None:
+def test_two_passes_before_one_backward_give_the_gradient_of_their_sum() -> None:
     images = [noise(2, 3, 12, 12, seed=seed) for seed in (1, 2)]
     together, apart = make(norm="none"), make(norm="none")
     (together(images[0]).square().mean() + together(images[1]).square().mean()).backward()
@@ -143,7 +140,7 @@ def test_two_judgements_before_one_backward_give_the_gradient_of_their_sum() -> 
         assert torch.allclose(one.grad, other.grad, atol=1e-6)
 
 
-def test_a_penalty_before_a_step_is_not_disturbed_by_it() -> None:
+def test_a_pass_leaves_the_graph_of_an_earlier_penalty_intact() -> None:
     network = make()
     network(noise(2, 3, 12, 12))
     images = noise(1, 3, 12, 12, seed=2).requires_grad_()
@@ -154,23 +151,23 @@ def test_a_penalty_before_a_step_is_not_disturbed_by_it() -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 1, 5])
-def test_training_goes_on_bit_for_bit_from_a_file(steps: int) -> None:
+def test_training_resumes_bit_for_bit_from_a_file(steps: int) -> None:
     network = make()
     learn(network, range(steps))
     file = io.BytesIO()
     torch.save(network.state_dict(), file)
     file.seek(0)
     other = BatchHeadDiscriminator(2, layers=1)
-    # What is loaded into need not be fresh.
+    # The state is loaded into a network that has been used.
     other(noise(3, 3, 16, 12), real=True)
     other.load_state_dict(torch.load(file, weights_only=True))
-    for judge in (network, other):
-        learn(judge, range(steps, steps + 3))
+    for one in (network, other):
+        learn(one, range(steps, steps + 3))
     for key, value in network.state_dict().items():
         assert torch.equal(value, other.state_dict()[key]), key
 
 
-def test_a_saved_queue_holds_no_more_than_its_images() -> None:
+def test_a_saved_queue_holds_its_images_only() -> None:
     network = make(queue_size=2)
     network(noise(8, 3, 12, 12))
     queue = network.state_dict()["fake_queue.features"]

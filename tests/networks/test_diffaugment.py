@@ -1,9 +1,10 @@
-"""Augmentations of what discriminators see: each against a hand-made one."""
+"""The augmentations of discriminators, each compared with a computation by hand."""
 
 from typing import Any
 
 import pytest
 import torch
+from support.networks import noise
 from torch import Tensor, nn
 
 from cyclegan.config import expressions, parts
@@ -29,12 +30,8 @@ def build(text: str) -> Any:
     return parts.build(term, DIFFAUGMENTS)
 
 
-def noise(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
-
-
 def shifted(image: Tensor, down: int, right: int) -> Tensor:
-    """By copying what stays, pixel by pixel."""
+    """The shifted image, copied pixel by pixel."""
     output = torch.zeros_like(image)
     height, width = image.shape[-2:]
     for y in range(height):
@@ -54,14 +51,14 @@ def test_strength_0_changes_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", DIFFAUGMENTS)
-def test_every_image_draws_its_own(name: str) -> None:
+def test_every_image_draws_its_own_parameters(name: str) -> None:
     image = noise(1, 3, 16, 16)
     outputs = build(name)(image.repeat(32, 1, 1, 1))
     assert len({tuple(output.flatten().tolist()) for output in outputs}) > 16
 
 
 @pytest.mark.parametrize("name", DIFFAUGMENTS)
-def test_torchs_random_state_repeats_it(name: str) -> None:
+def test_the_same_random_state_gives_the_same_augmentation(name: str) -> None:
     images, part = noise(4, 3, 16, 16), build(name)
     state = torch.get_rng_state()
     first = part(images)
@@ -71,7 +68,7 @@ def test_torchs_random_state_repeats_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DIFFAUGMENTS)
-def test_the_gradient_is_the_augmentations_own(name: str) -> None:
+def test_gradients_equal_finite_differences_of_the_augmentation(name: str) -> None:
     images, part = noise(2, 3, 6, 8).double().requires_grad_(), build(name)
 
     def drawn_alike(batch: Tensor) -> Tensor:
@@ -85,7 +82,7 @@ def test_the_gradient_is_the_augmentations_own(name: str) -> None:
 
 @pytest.mark.parametrize("name", DIFFAUGMENTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_type_stays(name: str, dtype: torch.dtype) -> None:
+def test_the_dtype_is_kept(name: str, dtype: torch.dtype) -> None:
     assert build(name)(noise(2, 3, 16, 16).to(dtype)).dtype == dtype
 
 
@@ -97,7 +94,7 @@ def test_translation_is_a_shift_by_up_to_its_ratio() -> None:
     expected = torch.stack([shifted(images[0], *shift) for shift in shifts])
     alike = (outputs[:, None] == expected[None]).flatten(2).all(dim=2)
     assert (alike.sum(dim=1) == 1).all()
-    # 300 draws leave one of the 35 out in less than one case of a hundred; the seed is fixed.
+    # 300 draws miss one of the 35 shifts with a probability below 1 %; the seed is fixed.
     assert alike.any(dim=0).all()
 
 
@@ -109,7 +106,7 @@ def test_translation_moves_by_an_eighth_at_most_by_default() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 24), (6, 10)])
-def test_cutout_takes_out_a_rectangle_of_half_the_sides(height: int, width: int) -> None:
+def test_cutout_removes_a_rectangle_of_half_the_sides(height: int, width: int) -> None:
     outputs = RandomCutout()(torch.ones(400, 3, height, width))
     cut = outputs[:, 0] == 0
     assert torch.equal(outputs, (~cut)[:, None].expand_as(outputs).float())
@@ -117,11 +114,11 @@ def test_cutout_takes_out_a_rectangle_of_half_the_sides(height: int, width: int)
     assert torch.equal(cut.sum(dim=(1, 2)), rows * columns)
     for count, side in ((rows, height), (columns, width)):
         size = side // 2
-        # The middle lies within the image: of a span of n, n // 2 at least are cut.
+        # The middle lies within the image, so that at least n // 2 of n pixels are cut.
         assert set(count.tolist()) == set(range(size // 2 + size % 2, size + 1))
 
 
-def test_cutout_takes_out_what_its_places_say_on_average() -> None:
+def test_cutout_removes_the_expected_area_on_average() -> None:
     side, size = 12, 4
     # By hand: a span of 4 with its third pixel at 0, 1, ... 12.
     covered = [min(side, middle + 2) - max(0, middle - 2) for middle in range(side + 1)]
@@ -166,7 +163,7 @@ def test_contrast_scales_the_distance_from_the_images_mean() -> None:
     assert torch.allclose(outputs, 0.1 + (image - 0.1) * factor, atol=1e-6)
 
 
-def test_the_colours_come_in_their_order_with_the_published_strengths() -> None:
+def test_color_has_the_published_order_and_strengths() -> None:
     image = noise(1, 3, 4, 4)
     torch.manual_seed(7)
     output = RandomColor()(image)
@@ -197,31 +194,31 @@ def test_a_bad_strength_is_refused(text: str) -> None:
 
 def test_a_discriminator_sees_the_augmented_image_in_order() -> None:
     seen: list[Tensor] = []
-    judge = AugmentedDiscriminator(seen.append, [lambda image: image + 1, lambda image: 2 * image])
-    judge(torch.zeros(1, 3, 2, 2))
+    augmentations = [lambda image: image + 1, lambda image: 2 * image]
+    AugmentedDiscriminator(seen.append, augmentations)(torch.zeros(1, 3, 2, 2))
     assert torch.equal(seen[0], torch.full((1, 3, 2, 2), 2.0))
 
 
-def test_a_discriminator_with_queues_is_told_which_kind_it_sees() -> None:
+def test_a_discriminator_with_queues_gets_the_kind_of_its_images() -> None:
     network = BatchHeadDiscriminator(2, layers=1)
-    judge = AugmentedDiscriminator(network, [RandomTranslation(), RandomColor()])
-    assert judge.keeps_queues is True
-    judge(noise(2, 3, 12, 12), real=True)
+    discriminator = AugmentedDiscriminator(network, [RandomTranslation(), RandomColor()])
+    assert discriminator.keeps_queues is True
+    discriminator(noise(2, 3, 12, 12), real=True)
     assert len(network.real_queue.features) == 2
     assert len(network.fake_queue.features) == 0
 
 
 @pytest.mark.parametrize("network", [PatchDiscriminator(2), MultiscaleDiscriminator(2)])
 def test_without_augmentations_it_is_the_discriminator(network: nn.Module) -> None:
-    judge = AugmentedDiscriminator(network, [])
+    discriminator = AugmentedDiscriminator(network, [])
     images = noise(1, 3, 96, 96)
-    assert judge.keeps_queues is False
-    ours, plain = judge(images, real=True), network(images)
+    assert discriminator.keeps_queues is False
+    ours, plain = discriminator(images, real=True), network(images)
     assert type(ours) is type(plain)
     assert all(map(torch.equal, ours, plain))
 
 
-def test_the_gradient_reaches_weights_and_image_through_it() -> None:
+def test_the_gradient_reaches_weights_and_image_through_augmentations() -> None:
     network = PatchDiscriminator(2)
     images = noise(2, 3, 32, 32).requires_grad_()
     augmentations = [build(name) for name in DIFFAUGMENTS]

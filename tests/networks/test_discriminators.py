@@ -1,38 +1,37 @@
-"""Discriminators: shapes, gradients, norms, sizes and files, and what each alone promises."""
+"""What every discriminator in the table guarantees, and the patch discriminators' own."""
 
-import itertools
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from support.networks import make, noise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cyclegan.config import expressions, parts
 from cyclegan.config.errors import UserError
 from cyclegan.networks import DISCRIMINATORS
-from cyclegan.networks.discriminators.patchgan import MultiscaleDiscriminator, PixelDiscriminator
+from cyclegan.networks.discriminators.patchgan import (
+    MultiscaleDiscriminator,
+    PatchDiscriminator,
+    PixelDiscriminator,
+)
 from cyclegan.networks.discriminators.unet_discriminator import UnetDiscriminator
-from cyclegan.networks.layers import initialize
+from cyclegan.networks.layers import (
+    NORMS,
+    initialize,
+)
 from cyclegan.runs import checkpoints
 
-NORMS = ("instance", "batch", "spectral", "none")
-EVERY_NORM = [f"{name}(norm={norm})" for name, norm in itertools.product(DISCRIMINATORS, NORMS)]
-DEEPER = ["multiscale(scales=1)", "multiscale(scales=2, layers=2)", "batch_head(layers=1)"]
-EVERY_SIZE = [*EVERY_NORM, *DEEPER]
+NORM_NAMES = ("instance", "batch", "spectral", "none")
+EVERY_NORM = [f"{name}(norm={norm})" for name in DISCRIMINATORS for norm in NORM_NAMES]
+EVERY_SIZE = [
+    *EVERY_NORM,
+    *("patch(layers=1)", "patch(layers=2)", "patch(layers=6)", "batch_head(layers=1)"),
+    *("multiscale(scales=1)", "multiscale(scales=2, layers=2)"),
+]
 
-
-def make(text: str, *, seed: int = 0) -> nn.Module:
-    """A narrow discriminator as the commands make it, with its first weights."""
-    torch.manual_seed(seed)
-    term = expressions.parse_one(text, option="discriminator")
-    network = parts.build(term, DISCRIMINATORS, channels=3)
-    initialize(network, gain=0.2)
-    return network
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+make = partial(make, option="discriminator", channels=3, gain=0.2)
 
 
 def fitting(network: nn.Module, *, batch: int = 2, seed: int = 1) -> Tensor:
@@ -44,7 +43,7 @@ def maps(logits: Tensor | list[Tensor]) -> list[Tensor]:
 
 
 def total(logits: Tensor | list[Tensor]) -> Tensor:
-    # Each logit counts differently: under a norm, their plain sum depends on nothing.
+    # Each logit has another weight: under a norm, their plain sum is constant.
     return sum((m * torch.arange(1.0, m.numel() + 1).view(m.shape)).mean() for m in maps(logits))
 
 
@@ -73,7 +72,7 @@ def test_a_penalty_on_gradients_reaches_the_weights(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", EVERY_NORM)
-def test_a_discriminator_saved_and_loaded_goes_on_alike(text: str, tmp_path: Path) -> None:
+def test_a_discriminator_saved_and_loaded_gives_the_same_logits(text: str, tmp_path: Path) -> None:
     network, other = make(text), make(text, seed=1)
     network(fitting(network, seed=2))
     checkpoints.save_weights(tmp_path, 1, {"D_A": network})
@@ -86,6 +85,18 @@ def test_a_discriminator_saved_and_loaded_goes_on_alike(text: str, tmp_path: Pat
     assert all(
         torch.equal(value, other.state_dict()[key]) for key, value in network.state_dict().items()
     )
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
+    network = make(name)
+    images = fitting(network).requires_grad_()
+    sum(logits.square().mean() for logits in maps(network(images))).backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+    for parameter_name, parameter in network.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.isfinite().all(), parameter_name
 
 
 @pytest.mark.parametrize("text", EVERY_NORM)
@@ -102,7 +113,7 @@ def test_bfloat16_gives_nearly_the_same_logits(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", EVERY_SIZE)
-def test_the_smallest_image_is_the_smallest_that_can_be_judged(text: str) -> None:
+def test_min_size_is_the_smallest_possible_image(text: str) -> None:
     network = make(text)
     side = network.min_size
     for logits in maps(network(noise(1, 3, side, side))):
@@ -138,12 +149,12 @@ def test_a_bad_number_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "bounded", "free"),
-    # Real-ESRGAN leaves the first and the last layer free; the batch head is no part of the body.
+    ("name", "normalized", "plain"),
+    # Real-ESRGAN normalizes neither the first nor the last layer, batch_head not its head.
     [("patch", 5, 0), ("pixel", 3, 0), ("multiscale", 15, 0), ("unet", 8, 2), ("batch_head", 4, 2)],
 )
 def test_spectral_norm_brings_the_largest_singular_value_to_one(
-    name: str, bounded: int, free: int
+    name: str, normalized: int, plain: int
 ) -> None:
     network = make(f"{name}(norm=spectral)")
     images = fitting(network, batch=1)
@@ -153,7 +164,7 @@ def test_spectral_norm_brings_the_largest_singular_value_to_one(
     network.eval()
     convs = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     held = [conv for conv in convs if hasattr(conv, "parametrizations")]
-    assert (len(held), len(convs) - len(held)) == (bounded, free)
+    assert (len(held), len(convs) - len(held)) == (normalized, plain)
     for conv in held:
         largest = torch.linalg.svdvals(conv.weight.detach().flatten(1))[0]
         assert float(largest) == pytest.approx(1, abs=0.05)
@@ -231,7 +242,7 @@ def test_the_unet_adds_the_features_of_the_same_size() -> None:
     def active(conv: nn.Module, features: Tensor) -> Tensor:
         return functional.leaky_relu(conv(features), 0.2)
 
-    # Written out line by line, for sides that three halvings divide.
+    # Each layer written out, for sides that are divisible by 8.
     x0 = active(first, images)
     x1 = active(down[0], x0)
     x2 = active(down[1], x1)
@@ -242,3 +253,45 @@ def test_the_unet_adds_the_features_of_the_same_size() -> None:
     x6 = active(up[2], twice(x5)) + x0
     expected = last(active(eighth, active(seventh, x6)))
     assert torch.allclose(network(images), expected, atol=1e-6)
+
+
+def test_the_patch_discriminator_has_the_classic_tensors() -> None:
+    with torch.device("meta"):
+        network = PatchDiscriminator()
+    expected = {f"model.{i}.{kind}" for i in (0, 2, 5, 8, 11) for kind in ("weight", "bias")}
+    assert set(network.state_dict()) == expected
+    assert sum(p.numel() for p in network.parameters()) == 2_764_737
+    widths = [network.state_dict()[f"model.{i}.weight"].shape[0] for i in (0, 2, 5, 8, 11)]
+    assert widths == [64, 128, 256, 512, 1]
+
+
+def test_the_patch_discriminator_gives_256_pixels_30_by_30_logits() -> None:
+    assert PatchDiscriminator(1)(noise(1, 3, 256, 256)).shape == (1, 1, 30, 30)
+
+
+@pytest.mark.parametrize(("layers", "field"), [(1, 16), (2, 34), (3, 70), (4, 142), (5, 286)])
+def test_a_patch_logit_has_its_receptive_field(layers: int, field: int) -> None:
+    network = PatchDiscriminator(1, layers=layers, norm="none")
+    for parameter in network.parameters():
+        nn.init.constant_(parameter, 0.1)
+    image = torch.ones(1, 3, 640, 640, requires_grad=True)
+    logits = network(image)
+    middle = logits.shape[-1] // 2
+    (gradient,) = torch.autograd.grad(logits[0, 0, middle, middle], image)
+    seen = gradient[0, 0] != 0
+    assert seen.any(dim=0).sum() == field
+    assert seen.any(dim=1).sum() == field
+
+
+def test_three_layers_need_24_pixels() -> None:
+    assert PatchDiscriminator(1, layers=3).min_size == 24
+
+
+def test_with_a_highpass_the_discriminator_does_not_see_the_colour() -> None:
+    torch.manual_seed(0)
+    images = noise(1, 3, 32, 32)
+    for highpass, same in ((0, False), (5, True)):
+        network = PatchDiscriminator(2, norm="none", highpass=highpass)
+        initialize(network, gain=0.2)
+        shifted = network(images + torch.tensor([0.3, -0.2, 0.1])[:, None, None])
+        assert torch.allclose(shifted, network(images), atol=1e-5) is same

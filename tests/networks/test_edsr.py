@@ -1,11 +1,11 @@
-"""Generators that change the size: bicubic, where the learned ones start, edsr and rrdb."""
+"""Generators that change the size: bicubic, edsr and rrdb."""
 
 import re
 
 import numpy as np
 import pytest
 import torch
-from support.generators import (
+from support.networks import (
     REDUCING,
     SMALL,
     conv,
@@ -43,13 +43,13 @@ def test_bicubic_has_the_right_gradient(sizes: dict[str, int]) -> None:
     image, other = noise(1, 1, 12, 6).double().requires_grad_(), noise(1, 1, 6, 12).double().mT
     weights = noise(*resize(image, **sizes).shape).double()
     (gradient,) = torch.autograd.grad((weights * resize(image, **sizes)).sum(), image)
-    # Resizing is linear: its gradient is the transposed map.
+    # Resizing is linear, so that its gradient is the transposed map.
     assert float((gradient * other).sum()) == pytest.approx(
         float((weights * resize(other, **sizes)).sum()), rel=1e-9
     )
 
 
-def test_rounded_bicubic_gives_the_levels_of_a_file_and_passes_the_gradient_on() -> None:
+def test_rounded_bicubic_gives_8_bit_values_and_the_gradient_of_the_identity() -> None:
     image = (1.2 * noise(1, 3, 8, 8)).requires_grad_()
     rounded, plain = Bicubic(shrink=2, round=True)(image), Bicubic(shrink=2)(image)
     expected = np.rint((plain.detach().numpy().clip(-1, 1) + 1) * 127.5) / 127.5 - 1
@@ -87,7 +87,7 @@ def test_a_reducing_generator_starts_as_bicubic(name: str, shrink: int) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_at_size_1_the_state_dict_tells_no_size(name: str) -> None:
+def test_at_size_1_the_state_dict_has_no_resizing_factor(name: str) -> None:
     assert not {"scale_factor", "shrink_factor"} & set(make(SMALL[name]).state_dict())
 
 
@@ -212,7 +212,7 @@ def test_the_encoder_gives_the_layers_asked_for_and_runs_no_further(
     assert torch.equal(network.body[0](first), one)
 
 
-def test_a_network_with_noise_draws_it_anew_and_without_it_does_not() -> None:
+def test_only_a_network_with_noise_draws_random_numbers_in_each_pass() -> None:
     image = torch.zeros(1, 3, 16, 16)
     for planes in (0, 2):
         network = EDSRGenerator(4, blocks=1, shrink=2, noise=planes)

@@ -19,7 +19,7 @@ from cyclegan.networks.execution import (
 from cyclegan.networks.layers import ResidualBlock, initialize
 
 SIDE = 64
-# Full-size networks of many layers take seconds in float64, and add nothing.
+# Networks of full size take seconds in float64 and test no more.
 SMALL = {
     "unet": "unet(layers=4)",
     "dcscn": "dcscn(layers=3, filters=8, min_filters=4)",

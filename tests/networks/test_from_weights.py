@@ -1,4 +1,4 @@
-"""What a weight file alone tells of its architecture."""
+"""The architecture that is detected from a weight file alone."""
 
 import itertools
 from pathlib import Path
@@ -29,7 +29,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("values", list(itertools.product(*OPTIONS.values())))
-def test_keys_and_shapes_alone_tell_the_architecture(values: tuple, tmp_path: Path) -> None:
+def test_a_resnet_is_detected(values: tuple, tmp_path: Path) -> None:
     options = dict(zip(OPTIONS, values, strict=True))
     with torch.device("meta"):
         weights = ResnetGenerator(**options).state_dict()
@@ -39,7 +39,7 @@ def test_keys_and_shapes_alone_tell_the_architecture(values: tuple, tmp_path: Pa
     assert (term.name, term.options) == ("resnet", options)
 
 
-def test_without_halvings_everything_but_the_unused_upsampling_is_told(tmp_path) -> None:
+def test_without_halvings_everything_but_the_unused_upsampling_is_detected(tmp_path) -> None:
     options = {"channels": 2, "blocks": 2, "downs": 0, "norm": "batch", "dropout": True}
     weights = ResnetGenerator(**options, upsample="resize").state_dict()
     term = expressions.parse_one(detect_architecture(weights, source=tmp_path), option="generator")
@@ -57,7 +57,7 @@ def test_without_halvings_everything_but_the_unused_upsampling_is_told(tmp_path)
         {"blocks": 2, "heads": 1, "attentions": 1, "downs": 0, "norm": "batch", "residual": True},
     ],
 )
-def test_an_attention_resnet_is_told_with_its_heads(options: dict, tmp_path: Path) -> None:
+def test_an_attention_resnet_is_detected_with_its_heads(options: dict, tmp_path: Path) -> None:
     with torch.device("meta"):
         weights = AttentionResnet(4, **options).state_dict()
     term = expressions.parse_one(detect_architecture(weights, source=tmp_path), option="generator")
@@ -68,7 +68,7 @@ def test_an_attention_resnet_is_told_with_its_heads(options: dict, tmp_path: Pat
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])
 @pytest.mark.parametrize("upsample", ["deconv", "resize", "pixelshuffle"])
 @pytest.mark.parametrize("layers", range(1, 9))
-def test_a_unet_is_told(layers: int, upsample: str, norm: str, tmp_path: Path) -> None:
+def test_a_unet_is_detected(layers: int, upsample: str, norm: str, tmp_path: Path) -> None:
     with torch.device("meta"):
         network = UnetGenerator(2, layers=layers, norm=norm, upsample=upsample)
         term = expressions.parse_one(
@@ -82,7 +82,7 @@ def test_a_unet_is_told(layers: int, upsample: str, norm: str, tmp_path: Path) -
     assert str(rebuilt) == str(network)
 
 
-def test_an_old_unet_with_statistics_of_instance_norm_is_told(tmp_path: Path) -> None:
+def test_an_old_unet_with_statistics_of_instance_norm_is_detected(tmp_path: Path) -> None:
     weights = UnetGenerator(2, layers=3).state_dict()
     weights["model.model.1.model.2.running_mean"] = torch.zeros(4)
     assert "norm=instance" in detect_architecture(weights, source=tmp_path)
@@ -101,7 +101,7 @@ def test_an_old_unet_with_statistics_of_instance_norm_is_told(tmp_path: Path) ->
     ],
     ids=["empty", "discriminator", "no blocks", "gray", "scalar", "gray unet", "gain alone"],
 )
-def test_weights_of_another_network_are_named_in_one_line(weights: dict, tmp_path: Path) -> None:
+def test_weights_of_another_network_are_refused_in_one_line(weights: dict, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"odd\.pth.*--name") as error:
         detect_architecture(weights, source=tmp_path / "odd.pth")
     assert "\n" not in str(error.value)
@@ -118,7 +118,7 @@ def test_weights_of_another_network_are_named_in_one_line(weights: dict, tmp_pat
     ],
 )
 @pytest.mark.parametrize("name", ["edsr", "rrdb"])
-def test_a_restoring_network_is_told_from_its_weights_alone(name: str, options: str) -> None:
+def test_a_restoration_network_is_detected(name: str, options: str) -> None:
     assert_twins(f"{name}(channels=6, {options})")
 
 
@@ -131,12 +131,12 @@ def test_a_restoring_network_is_told_from_its_weights_alone(name: str, options: 
         "vgg7(scale=3)",
     ],
 )
-def test_a_chain_is_told_from_its_weights_alone(expression: str) -> None:
+def test_a_chain_is_detected(expression: str) -> None:
     assert_twins(expression)
 
 
 def assert_twins(expression: str) -> None:
-    """What its weights alone tell of a network makes the same one again."""
+    """The architecture detected from a network's weights makes the same network."""
 
     def build(text: str) -> torch.nn.Module:
         return parts.build(expressions.parse_one(text, option="generator"), GENERATORS)

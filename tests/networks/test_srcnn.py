@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from support.generators import SMALL, conv, count, make, noise, pillow, shake
+from support.networks import SMALL, conv, count, make, noise, pillow, shake
 from torch import Tensor
 
 from cyclegan.config.errors import UserError
@@ -37,7 +37,7 @@ def test_a_malformed_spec_is_refused_with_its_place(layers: str, problem: str) -
 
 
 @pytest.mark.parametrize("value", ["3", "true", "[1, 2]", "64"])
-def test_a_spec_that_is_no_text_is_refused(value: str) -> None:
+def test_a_spec_of_another_type_is_refused(value: str) -> None:
     with pytest.raises(UserError, match="srcnn cannot be made: spec="):
         make(f"srcnn(spec={value})")
 
@@ -115,7 +115,7 @@ def test_dcscn_has_the_parameters_by_hand(
 @pytest.mark.parametrize(
     "text", [SMALL["srcnn"][:-1] + ", residual=false)", SMALL["srcnn"], SMALL["dcscn"]]
 )
-def test_on_luma_the_chroma_stays_the_enlargements(text: str) -> None:
+def test_a_luma_network_keeps_the_chroma_of_the_enlargement(text: str) -> None:
     network, image = shake(make(text, scale=2)), noise(1, 3, 8, 8)
     output, enlarged = network(image), pillow(image, 16, 16)
     assert not torch.allclose(output, enlarged, atol=1e-2)
@@ -136,7 +136,7 @@ def test_srcnn_by_its_formula(residual: bool) -> None:
     assert torch.allclose(luma(network(image)), expected, atol=1e-5)
 
 
-def test_vgg7_is_told_from_a_srcnn_of_its_layers() -> None:
+def test_only_vgg7_has_the_leak_in_its_state_dict() -> None:
     widths = (32, 32, 64, 64, 128, 128, 1)
     same_layers = SRCNN(spec="_".join(f"{width}x3x3" for width in widths))
     assert set(VGG7(color="y").state_dict()) - set(same_layers.state_dict()) == {"leak"}

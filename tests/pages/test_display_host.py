@@ -1,5 +1,6 @@
 """Who may open the live page: real servers on free ports of this machine."""
 
+import hashlib
 import http.client
 import json
 import os
@@ -18,6 +19,7 @@ from cyclegan.config.errors import UserError
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.monitor.selection import check_monitors
 from cyclegan.pages.visdom import monitor as live
+from cyclegan.pages.visdom.client import VisdomClient, find_server
 from cyclegan.pages.visdom.monitor import VisdomMonitor
 from cyclegan.pages.visdom.server.login import (
     PASSWORD,
@@ -26,14 +28,9 @@ from cyclegan.pages.visdom.server.login import (
     is_loopback,
     login_from,
 )
-from cyclegan.pages.visdom.server.process import (
-    Sender,
-    Server,
-    find_server,
-    log_in,
-    start_server,
-)
+from cyclegan.pages.visdom.server_location import OwnServer, start_server
 from cyclegan.runs.artifacts import Preview
+from cyclegan.training.build.build_run import RunBuilder
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGIN = Login("anna", "correct horse ü")
@@ -57,7 +54,7 @@ def _nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
     """A server on all addresses, with a login."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(USERNAME, LOGIN.username)
@@ -68,7 +65,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
     """A server as it is by default: on this machine, without a login."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(USERNAME, raising=False)
@@ -78,7 +75,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def ask(
-    server: Server, method: str, path: str, *, body: object = None, host: str = "127.0.0.1", **more
+    server: OwnServer, method: str, path: str, *, body: object = None, host: str = "127.0.0.1", **more
 ) -> tuple[int, str]:
     """Status and text of the answer, nothing followed."""
     connection = http.client.HTTPConnection(host, server.port, timeout=10)
@@ -89,7 +86,7 @@ def ask(
     return answer.status, text + str(answer.headers)
 
 
-def websocket_status(server: Server, path: str, **headers: str) -> int:
+def websocket_status(server: OwnServer, path: str, **headers: str) -> int:
     key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", **key, **headers}
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
@@ -107,10 +104,15 @@ def websocket_status(server: Server, path: str, **headers: str) -> int:
 # Before a run begins
 
 
+def check_page(host: str, **options: Any) -> None:
+    settings = TrainSettings(display_host=host, **options)
+    check_monitors(RunBuilder(settings)._shown_monitors(), page_host=host)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "gpu7.example", "0", "127.1"])
 def test_an_address_that_others_reach_needs_a_login(host: str) -> None:
     with pytest.raises(UserError, match=f"{USERNAME} and {PASSWORD}") as said:
-        check_monitors(TrainSettings(display_host=host))
+        check_page(host)
     assert "\n" not in str(said.value)
 
 
@@ -118,27 +120,27 @@ def test_an_address_that_others_reach_needs_a_login(host: str) -> None:
 def test_half_a_login_is_none(login: Login, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(missing, "")
     with pytest.raises(UserError, match="opens the page to other machines"):
-        check_monitors(TrainSettings(display_host="0.0.0.0"))
+        check_page("0.0.0.0")
 
 
 def test_with_a_login_the_page_may_be_open_to_all(login: Login) -> None:
-    check_monitors(TrainSettings(display_host="0.0.0.0"))
+    check_page("0.0.0.0")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
 def test_this_machine_alone_needs_no_login(host: str) -> None:
-    check_monitors(TrainSettings(display_host=host))
+    check_page(host)
 
 
 @pytest.mark.parametrize("host", ["", "192.0.2.1", "no such name", "a\0b", "\udc80", "x" * 300])
 def test_an_address_of_another_machine_is_refused(login: Login, host: str) -> None:
     with pytest.raises(UserError, match="is no address of this machine"):
-        check_monitors(TrainSettings(display_host=host))
+        check_page(host)
 
 
 @pytest.mark.parametrize("off", [{"display_id": 0}, {"monitor": "none"}])
 def test_without_the_page_its_address_does_not_matter(off: dict[str, Any]) -> None:
-    check_monitors(TrainSettings(display_host="0.0.0.0", **off))
+    check_page("0.0.0.0", **off)
 
 
 def test_only_addresses_that_never_leave_the_machine_are_loopback() -> None:
@@ -165,15 +167,15 @@ def test_a_server_started_by_hand_refuses_as_well(tmp_path: Path) -> None:
 # A server with a login
 
 
-def test_without_the_login_every_question_is_refused(closed: Server) -> None:
+def test_without_the_login_every_question_is_refused(closed: OwnServer) -> None:
     for path in (*ASKED, "socket_wrap", "vis_socket_wrap", "env/main", "compare/a+b"):
         status, text = ask(closed, "POST", f"/{path}", body={"eid": "main", "win": None})
         assert status == 403, path
         assert "main" not in text
-    assert not find_server("127.0.0.1", closed.port)
+    assert not find_server(closed.url)
 
 
-def test_without_the_login_every_page_is_the_form(closed: Server) -> None:
+def test_without_the_login_every_page_is_the_form(closed: OwnServer) -> None:
     for path in ("/env/main", "/compare/a", "/nothing", "/socket_wrap", "//", "/index.html"):
         status, text = ask(closed, "GET", path)
         assert (status, "Location: /\n" in text) == (302, True), path
@@ -183,25 +185,27 @@ def test_without_the_login_every_page_is_the_form(closed: Server) -> None:
 
 
 @pytest.mark.parametrize("path", ["/socket", "/vis_socket"])
-def test_without_the_login_no_socket_is_opened(closed: Server, path: str) -> None:
+def test_without_the_login_no_socket_is_opened(closed: OwnServer, path: str) -> None:
     assert websocket_status(closed, path) == 403
     cookie = log_in_as_anna(closed)
     assert websocket_status(closed, path, Cookie=cookie) == 101
 
 
-def log_in_as_anna(server: Server) -> str:
+def log_in_as_anna(server: OwnServer) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(USERNAME, LOGIN.username)
         patch.setenv(PASSWORD, LOGIN.password)
-        return log_in(server.url, timeout=10)
+        client = VisdomClient(timeout=10)
+        client.log_in(server.url)
+        return client.cookie
 
 
 def test_a_wrong_password_and_a_made_up_cookie_do_not_help(
-    closed: Server, login: Login, monkeypatch: pytest.MonkeyPatch
+    closed: OwnServer, login: Login, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PASSWORD, "correct horse")
     with pytest.raises(PermissionError, match="does not take the login"):
-        log_in(closed.url, timeout=10)
+        VisdomClient(timeout=10).log_in(closed.url)
     cookie = log_in_as_anna(closed)
     for forged in ("user_password=1", f'{cookie[:-3]}00"', "user_password=", "nonsense"):
         assert ask(closed, "POST", "/env_state", body={}, Cookie=forged)[0] == 403, forged
@@ -209,28 +213,26 @@ def test_a_wrong_password_and_a_made_up_cookie_do_not_help(
 
 
 def test_a_sender_logs_in_again_where_the_server_has_forgotten_it(
-    closed: Server, login: Login
+    closed: OwnServer, login: Login
 ) -> None:
-    sender = Sender(timeout=10)
-    sender._cookie = "user_password=stale"
+    sender = VisdomClient(timeout=10)
+    sender.cookie = "user_password=stale"
     assert "main" in json.loads(sender.post(closed.url, "env_state", {}))
 
 
-def test_a_sender_without_a_login_says_what_is_wanted(closed: Server) -> None:
+def test_a_sender_without_a_login_says_what_is_wanted(closed: OwnServer) -> None:
     with pytest.raises(PermissionError, match=f"it asks for a login: set {USERNAME}"):
-        Sender(timeout=10).post(closed.url, "env_state", {})
+        VisdomClient(timeout=10).post(closed.url, "env_state", {})
 
 
 def test_a_run_arrives_at_a_server_that_asks_for_the_login(
-    closed: Server, login: Login, tmp_path: Path, said: list[str]
+    closed: OwnServer, login: Login, tmp_path: Path, said: list[str]
 ) -> None:
-    monitor = VisdomMonitor(
-        env="run", env_dir=tmp_path / "visdom", port=closed.port
-    )
+    monitor = VisdomMonitor(env="run", env_dir=tmp_path / "visdom", port=closed.port)
     monitor.scalars(1, LOSSES)
     assert url_in(said) == closed.url
     monitor.close()
-    drawn = json.loads(Sender(timeout=10).post(closed.url, "win_data", {"win": None, "eid": "run"}))
+    drawn = json.loads(VisdomClient(timeout=10).post(closed.url, "win_data", {"win": None, "eid": "run"}))
     assert "cycle" in drawn
     assert not (tmp_path / "visdom").exists()
 
@@ -248,8 +250,8 @@ def test_a_server_of_visdom_own_start_takes_our_login(login: Login, tmp_path: Pa
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_for(lambda: find_server("127.0.0.1", port))
-        assert ask(Server(process, port), "POST", "/env_state", body={})[0] == 400
+        wait_for(lambda: find_server(f"http://127.0.0.1:{port}"))
+        assert ask(OwnServer(process, port), "POST", "/env_state", body={})[0] in (400, 401)
     finally:
         process.kill()
         process.wait()
@@ -262,7 +264,7 @@ def test_our_own_server_listens_where_it_is_told_and_keeps_no_secret(
     try:
         monitor.show(1, Preview(Image.new("RGB", (8, 8))))
         assert url_in(said).startswith("http://127.0.0.2:")
-        own = monitor._place.own
+        own = monitor._location.own
         assert own is not None
         with pytest.raises(ConnectionRefusedError):
             ask(own, "GET", "/")
@@ -271,8 +273,8 @@ def test_our_own_server_listens_where_it_is_told_and_keeps_no_secret(
         ask(own, "POST", "/", body=login.message() | {"username": "x"}, host="127.0.0.2")
     finally:
         monitor.close()
-    credential = login.credential()["password"]
-    for secret in (login.password, login.message()["password"], credential):
+    sent = login.message()["password"]
+    for secret in (login.password, sent, hashlib.sha256(sent.encode()).hexdigest()):
         for path in filter(Path.is_file, tmp_path.rglob("*")):
             assert secret not in path.read_text(), path
 
@@ -283,7 +285,7 @@ def test_a_login_in_the_environment_closes_the_page_on_this_machine_too(
     server = start_server(port=0, env_dir=tmp_path)
     try:
         assert ask(server, "POST", "/env_state", body={})[0] == 403
-        assert find_server("127.0.0.1", server.port)
+        assert find_server(server.url)
     finally:
         server.stop()
 
@@ -297,21 +299,21 @@ def test_a_login_does_not_show_its_password() -> None:
 
 
 @pytest.mark.parametrize("name", ["evil.example", "192.0.2.1", "127.0.0.1.evil.example", "0.0.0.0"])
-def test_a_server_on_this_machine_answers_to_no_other_name(local: Server, name: str) -> None:
+def test_a_server_on_this_machine_answers_to_no_other_name(local: OwnServer, name: str) -> None:
     for method, path in (("GET", "/"), ("GET", "/env/main"), ("POST", "/env_state")):
         assert ask(local, method, path, body={}, Host=f"{name}:{local.port}")[0] == 403
     assert websocket_status(local, "/socket", Host=f"{name}:{local.port}") == 403
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1:1", "localhost:9000", "LOCALHOST", "[::1]:8097"])
-def test_a_tunnel_may_come_in_at_any_port(local: Server, name: str) -> None:
+def test_a_tunnel_may_come_in_at_any_port(local: OwnServer, name: str) -> None:
     host = {"Host": name}
     assert ask(local, "POST", "/env_state", body={}, Origin=f"http://{name}", **host)[0] == 200
     assert websocket_status(local, "/socket", Origin=f"http://{name}", **host) == 101
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", ""])
-def test_a_page_of_another_site_can_neither_post_nor_listen(local: Server, origin: str) -> None:
+def test_a_page_of_another_site_can_neither_post_nor_listen(local: OwnServer, origin: str) -> None:
     message = {"win": "w", "eid": "planted", "data": [], "layout": {}, "opts": {}}
     assert ask(local, "POST", "/events", body=message, Origin=origin)[0] == 403
     assert websocket_status(local, "/socket", Origin=origin) == 403
@@ -319,7 +321,7 @@ def test_a_page_of_another_site_can_neither_post_nor_listen(local: Server, origi
 
 
 def test_a_browser_sees_the_run_after_the_login(
-    closed: Server, login: Login, tmp_path: Path, browser: Any, said: list[str]
+    closed: OwnServer, login: Login, tmp_path: Path, browser: Any, said: list[str]
 ) -> None:
     monitor = VisdomMonitor(env="seen", env_dir=tmp_path, port=closed.port)
     monitor.show(1, Preview(picture()))

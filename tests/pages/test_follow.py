@@ -23,7 +23,7 @@ from cyclegan.data.files.images import save_image
 from cyclegan.pages.follow import followed_run
 from cyclegan.pages.follow.follow_runs import _follow, environments
 from cyclegan.pages.follow.followed_run import FollowedRun
-from cyclegan.pages.visdom.server.process import start_server
+from cyclegan.pages.visdom.server_location import start_server
 from cyclegan.runs.artifacts import HardImage, HardImages, Histogram
 from cyclegan.runs.hard_example_files import write_hard_images
 from cyclegan.runs.metrics_log import append_point, write_metrics
@@ -83,7 +83,7 @@ def test_every_run_has_a_name_of_its_own_on_the_page():
     assert environments(folders) == ["run", "run-2", "compare-2", "r_1", "run-2-2"]
 
 
-# What a page is sent, without a server
+# Messages to a page, without a server
 
 
 class FakePage:
@@ -228,8 +228,9 @@ class Command:
             self.said.append(line)
         return self.said[-1].split()[-1].split("/env/")[0]
 
-    def interrupt(self) -> int:
-        self.process.send_signal(signal.SIGINT)
+    def end(self, number: int) -> int:
+        """Sends a signal and returns the exit status."""
+        self.process.send_signal(number)
         self.said += self.process.communicate(timeout=30)[0].splitlines()
         return self.process.returncode
 
@@ -250,22 +251,28 @@ def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
 
 
 @pytest.mark.slow
-def test_two_runs_have_a_page_each_and_a_common_one_until_ctrl_c(command, checkpoints):
+def test_a_run_and_a_read_only_copy_have_a_page_each_and_a_common_one(
+    command, checkpoints, tmp_path
+):
+    copy = shutil.copytree(checkpoints / "second", tmp_path / "from somebody")
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    for path in (*before, copy):
+        path.chmod(0o555 if path.is_dir() else 0o444)
     # A training may have taken the port for its own page.
     other = start_server(port=0, env_dir=checkpoints.parent / "other")
     try:
-        running = command("--checkpoints_dir", checkpoints, "--port", other.port)
+        running = command("--checkpoints_dir", checkpoints, "first", copy, "--port", other.port)
         url = running.url()
         assert running.said[0].startswith(f"port {other.port} is taken")
-        second = wait_for(lambda: traces(url, "second", "cycle").get("cycle_A"))
+        second = wait_for(lambda: traces(url, "from_somebody", "cycle").get("cycle_A"))
         assert second == list(range(10, 410, 10))
         assert wait_for(lambda: traces(url, "first", "cycle"))["cycle_A"][-1] == 200
         wait_for(lambda: "cycle error" in json.dumps(windows(url, "first").get("health", "")))
-        wait_for(lambda: windows(url, "second")["preview"]["type"] == "image_history")
+        wait_for(lambda: windows(url, "from_somebody")["preview"]["type"] == "image_history")
         assert "controls" not in windows(url, "first")
 
-        together = wait_for(lambda: traces(url, "compare", "cycle_A"))
-        assert together == {"first": list(range(10, 210, 10)), "second": list(range(10, 410, 10))}
+        common = wait_for(lambda: traces(url, "compare", "cycle_A"))
+        assert common == {"first": list(range(10, 210, 10)), "from_somebody": second}
         assert "lr" in windows(url, "compare")
 
         append_point(checkpoints / "first", 210, values(1.0))
@@ -274,37 +281,20 @@ def test_two_runs_have_a_page_each_and_a_common_one_until_ctrl_c(command, checkp
         assert windows(other.url, "first") == {}, "the other server gets nothing"
     finally:
         other.stop()
-    assert running.interrupt() == 130
+    assert running.end(signal.SIGINT) == 130
     assert not [line for line in running.said if "rror" in line]
     with pytest.raises(OSError, match="refused"):
         urlopen(url, timeout=5)
     assert list(running.tmp.iterdir()) == [], "it deletes its own files"
-
-
-@pytest.mark.slow
-def test_a_copied_run_is_shown_by_its_folder_and_not_changed(command, checkpoints, tmp_path):
-    copy = tmp_path / "from somebody"
-    shutil.copytree(checkpoints / "second", copy)
-    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
-    for path in (*before, copy):
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    running = command(copy, "--port", "8097")
-    url = running.url()
-    points = wait_for(lambda: traces(url, "from_somebody", "cycle").get("cycle_A"))
-    assert points == list(range(10, 410, 10))
-    wait_for(lambda: windows(url, "from_somebody")["preview"]["type"] == "image_history")
-    assert windows(url, "compare") == {}
-    running.process.send_signal(signal.SIGTERM)
-    running.process.wait(30)
-    assert running.process.returncode == 143
-    assert list(running.tmp.iterdir()) == []
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
 
 
 @pytest.mark.slow
 def test_the_command_ends_with_its_server(command, checkpoints):
     running = command("--checkpoints_dir", checkpoints, "first")
-    running.url()
+    url = running.url()
+    wait_for(lambda: traces(url, "first", "cycle"))
+    assert windows(url, "compare") == {}
     listed = subprocess.run(
         ["ps", "--ppid", str(running.process.pid), "-o", "pid="], capture_output=True, text=True
     )
@@ -318,7 +308,8 @@ def test_the_command_ends_with_its_server(command, checkpoints):
 def test_a_run_trained_by_another_process_obeys_the_page(command, checkpoints, browser):
     folder = checkpoints / "second"
     with FileLock(folder / ".lock"):
-        url = command("--checkpoints_dir", checkpoints, "first", "second").url()
+        running = command("--checkpoints_dir", checkpoints, "first", "second")
+        url = running.url()
         wait_for(lambda: "controls" in windows(url, "second"))
         page = browser.new_page(viewport={"width": 1300, "height": 2000})
         page.goto(f"{url}/env/second")
@@ -330,3 +321,5 @@ def test_a_run_trained_by_another_process_obeys_the_page(command, checkpoints, b
         wait_for(lambda: not (folder / "pause").exists())
         page.close()
     assert "controls" not in windows(url, "first")
+    assert running.end(signal.SIGTERM) == 143
+    assert list(running.tmp.iterdir()) == [], "it deletes its own files"

@@ -59,7 +59,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         to_yaml(check(TrainSettings, {**options, "dataroot": "my data"}))
     )
     write_record(folder, RECORD)
-    log = FileMonitor(folder, title="horses (quick)", steps_per_epoch=10)
+    log = FileMonitor(folder, steps_per_epoch=10)
     for step in range(10, 2010, 10):
         log.scalars(step, point(step))
         if step % 500 == 0:
@@ -125,7 +125,7 @@ def test_alarms_come_first_and_in_full(run):
 
 
 def test_the_page_shows_the_latest_health(run):
-    log = FileMonitor(run, title="horses", steps_per_epoch=10)
+    log = FileMonitor(run, steps_per_epoch=10)
     log.show(2000, SICK)
     log.close()
     assert "its outputs are alike" in text_of(run)
@@ -139,7 +139,7 @@ def test_the_health_of_a_run_without_any_is_computed_from_its_points(run, monkey
         return SICK
 
     monkeypatch.setattr(index_page, "summarize_health", summarize_health)
-    FileMonitor(run, title="horses", steps_per_epoch=10).close()
+    FileMonitor(run, steps_per_epoch=10).close()
     assert calls == [(200, 2000)]
     assert "its outputs are alike" in text_of(run)
 
@@ -184,7 +184,7 @@ def test_text_from_files_is_escaped(tmp_path):
     )
     (tmp_path / "evaluation.json").write_text(json.dumps({"step": bad, "swd_fake": bad}))
     alarm = Alarm(bad, bad, bad, bad, bad)
-    write_report(tmp_path, title=bad, curves=thinned([(1, {f"cycle_{bad}": 1.0})]),
+    write_report(tmp_path, curves=thinned([(1, {f"cycle_{bad}": 1.0})]),
                  health=Health((bad,), (alarm,)))  # fmt: skip
     page = (tmp_path / "index.html").read_text()
     assert page.count("<script") == 1
@@ -216,13 +216,6 @@ def test_the_points_of_a_line_are_placed_by_its_values():
     x, y = svg_charts.Axis(0, 100, ()), svg_charts.Axis(0.0, 2.0, ())
     assert svg_charts._points([0, 50, 100], [0.0, 1.0, 2.0], x, y) == "0,1000 500,500 1000,0"
     assert svg_charts._points([50], [1.0], x, y) == "500,500 500,500"
-
-
-def test_a_thinned_line_keeps_its_newest_point():
-    x, y = svg_charts.Axis(0, 999, ()), svg_charts.Axis(0.0, 1.0, ())
-    points = svg_charts._points(list(range(1000)), [0.5] * 1000, x, y).split()
-    assert len(points) <= 400
-    assert points[-1] == "1000,500"
 
 
 def test_an_outlier_does_not_flatten_a_curve():

@@ -20,6 +20,7 @@ from support.pages import (
     monitor,
     picture,
     points,
+    post,
     running,
     titles,
     wait_for,
@@ -29,9 +30,9 @@ from support.pages import (
 from cyclegan.monitor import Monitor
 from cyclegan.monitor.health.curves import GROUPS
 from cyclegan.pages.visdom import monitor as live
+from cyclegan.pages.visdom.client import find_server
 from cyclegan.pages.visdom.monitor import VisdomMonitor
-from cyclegan.pages.visdom.server.frames import MOST_FRAMES
-from cyclegan.pages.visdom.server.process import Server, find_server, post
+from cyclegan.pages.visdom.server_location import OwnServer
 from cyclegan.runs.artifacts import Health, Preview
 
 __all__ = ["monitor", "running"]
@@ -43,7 +44,7 @@ def test_it_is_a_monitor(monitor: Callable[..., VisdomMonitor]) -> None:
 
 
 def test_it_attaches_to_the_server_that_is_there(
-    monitor: Callable[..., VisdomMonitor], said: list[str], running: Server, tmp_path: Path
+    monitor: Callable[..., VisdomMonitor], said: list[str], running: OwnServer, tmp_path: Path
 ) -> None:
     each = monitor(env="attached/twice+", port=running.port)
     each.scalars(1, LOSSES)
@@ -56,7 +57,7 @@ def test_it_attaches_to_the_server_that_is_there(
 
 
 def test_every_curve_has_its_window_and_nan_is_skipped(
-    monitor: Callable[..., VisdomMonitor], running: Server
+    monitor: Callable[..., VisdomMonitor], running: OwnServer
 ) -> None:
     each = monitor(env="windows", port=running.port, history=[(1, LOSSES), (2, LOSSES)])
     each.scalars(3, LOSSES | OTHERS | {"D_A": float("nan"), "cycle_A": float("inf")})
@@ -91,7 +92,7 @@ def test_every_curve_has_its_window_and_nan_is_skipped(
 
 
 def test_the_windows_of_a_run_that_begins_keep_their_places(
-    monitor: Callable[..., VisdomMonitor], running: Server, tmp_path: Path
+    monitor: Callable[..., VisdomMonitor], running: OwnServer, tmp_path: Path
 ) -> None:
     each = monitor(
         env="order",
@@ -120,7 +121,7 @@ def test_the_windows_of_a_run_that_begins_keep_their_places(
 
 
 def test_a_run_that_begins_anew_leaves_nothing_of_its_predecessor(
-    monitor: Callable[..., VisdomMonitor], running: Server
+    monitor: Callable[..., VisdomMonitor], running: OwnServer
 ) -> None:
     first = monitor(env="again", port=running.port)
     first.scalars(1, LOSSES)
@@ -132,7 +133,7 @@ def test_a_run_that_begins_anew_leaves_nothing_of_its_predecessor(
 
 
 def test_a_run_that_goes_on_takes_its_windows_over(
-    monitor: Callable[..., VisdomMonitor], running: Server, tmp_path: Path
+    monitor: Callable[..., VisdomMonitor], running: OwnServer, tmp_path: Path
 ) -> None:
     (tmp_path / "previews").mkdir()
     for step in (0, 400):
@@ -152,7 +153,7 @@ def test_a_run_that_goes_on_takes_its_windows_over(
 
 
 def test_a_run_that_goes_back_takes_everything_later_off_the_page(
-    monitor: Callable[..., VisdomMonitor], running: Server
+    monitor: Callable[..., VisdomMonitor], running: OwnServer
 ) -> None:
     each = monitor(env="back", port=running.port)
     for step in (0, 100, 200, 300):
@@ -168,7 +169,7 @@ def test_a_run_that_goes_back_takes_everything_later_off_the_page(
 
 
 def test_our_server_keeps_the_pictures_of_the_slider_and_no_others(
-    monitor: Callable[..., VisdomMonitor], running: Server
+    monitor: Callable[..., VisdomMonitor], running: OwnServer
 ) -> None:
     each = monitor(env="übung", port=running.port)
     for step in (0, 100):
@@ -188,29 +189,29 @@ def test_our_server_keeps_the_pictures_of_the_slider_and_no_others(
 
 
 @pytest.mark.parametrize("data", [b"<script>", b"\xff\xd8" + bytes(500_000)])
-def test_our_server_keeps_nothing_but_small_pictures(running: Server, data: bytes) -> None:
+def test_our_server_keeps_nothing_but_small_pictures(running: OwnServer, data: bytes) -> None:
     message = {"eid": "run", "data": b64encode(data).decode()}
     with pytest.raises(HTTPError, match="413"):
-        post(f"{running.url}/frame", message, timeout=5)
+        post(running.url, "frame", message)
 
 
-def test_our_server_keeps_a_bounded_number_of_pictures(running: Server) -> None:
+def test_our_server_keeps_a_bounded_number_of_pictures(running: OwnServer) -> None:
     def keep(index: int) -> None:
         data = b"\xff\xd8" + index.to_bytes(2, "big")
         message = {"eid": "many", "data": b64encode(data).decode()}
-        post(f"{running.url}/frame", message, timeout=5)
+        post(running.url, "frame", message)
 
-    for index in range(MOST_FRAMES):
+    for index in range(300):
         keep(index)
     with pytest.raises(HTTPError, match="413"):
-        keep(MOST_FRAMES)
+        keep(300)
 
 
 def test_a_server_of_visdom_s_own_shows_the_newest_picture(
     monitor: Callable[..., VisdomMonitor], tmp_path: Path
 ) -> None:
     program = (
-        "import sys; sys.modules['torch'] = None\n"
+        "import sys; sys.modules |= {'torch': None, 'openTSNE': None}\n"
         "from visdom.server import app\n"
         "from tornado.ioloop import IOLoop\n"
         "served = app.Application(env_path=sys.argv[1]).listen(0, '127.0.0.1')\n"
@@ -239,7 +240,7 @@ def test_a_server_of_visdom_s_own_shows_the_newest_picture(
 
 
 def test_a_report_and_a_preview_of_one_step_are_told_together(
-    monitor: Callable[..., VisdomMonitor], running: Server
+    monitor: Callable[..., VisdomMonitor], running: OwnServer
 ) -> None:
     each = monitor(env="both", port=running.port)
     each.scalars(400, LOSSES)
@@ -255,7 +256,7 @@ def test_a_report_and_a_preview_of_one_step_are_told_together(
 
 
 def test_only_what_has_changed_is_sent(
-    monitor: Callable[..., VisdomMonitor], running: Server
+    monitor: Callable[..., VisdomMonitor], running: OwnServer
 ) -> None:
     each = monitor(env="little", port=running.port)
     each.scalars(1, LOSSES | {"pairs_A": 0.5})
@@ -272,7 +273,7 @@ def test_only_what_has_changed_is_sent(
 
 
 def test_updates_compute_for_a_small_share_of_the_time(
-    monitor: Callable[..., VisdomMonitor], running: Server
+    monitor: Callable[..., VisdomMonitor], running: OwnServer
 ) -> None:
     history = [(step, LOSSES | OTHERS) for step in range(1000)]
     each = monitor(env="cheap", port=running.port, history=history)
@@ -288,7 +289,7 @@ def test_updates_compute_for_a_small_share_of_the_time(
 
 
 def test_closing_sends_the_last_point(
-    monitor: Callable[..., VisdomMonitor], running: Server, monkeypatch: pytest.MonkeyPatch
+    monitor: Callable[..., VisdomMonitor], running: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "INTERVAL", 60.0)
     each = monitor(env="last", port=running.port)
@@ -302,7 +303,7 @@ def test_closing_sends_the_last_point(
 
 
 def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(
-    running: Server, monkeypatch: pytest.MonkeyPatch
+    running: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert find_server("127.0.0.1", running.port)
+    assert find_server(running.url)

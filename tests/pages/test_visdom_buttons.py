@@ -19,12 +19,11 @@ from cyclegan.pages.visdom.buttons import (
     BUTTONS,
     CONTROLS,
     Controls,
-    pressed,
+    clicked_button,
 )
 from cyclegan.pages.visdom.monitor import VisdomMonitor
-from cyclegan.pages.visdom.server.frames import name_of, source_of
 from cyclegan.pages.visdom.server.login import PASSWORD, USERNAME
-from cyclegan.pages.visdom.server.process import Server, post, start_server
+from cyclegan.pages.visdom.server_location import OwnServer, start_server
 from cyclegan.runs.artifacts import Preview
 
 __all__ = ["monitor", "running"]
@@ -68,7 +67,7 @@ def page() -> Iterator[Callable[..., Any]]:
     """Opens the connection that a page has."""
     opened = []
 
-    def open_page(server: Server) -> Any:
+    def open_page(server: OwnServer) -> Any:
         import websocket
 
         connection = websocket.create_connection(f"ws://127.0.0.1:{server.port}/socket", timeout=5)
@@ -84,12 +83,12 @@ def press(connection: Any, **event: Any) -> None:
     connection.send(json.dumps({"cmd": "forward_to_vis", "data": EVENT | event}))
 
 
-def rows(server: Server, env: str = "run") -> list[tuple[str, str]]:
+def rows(server: OwnServer, env: str = "run") -> list[tuple[str, str]]:
     window = windows(server.url, env).get(CONTROLS, {"content": []})
     return [(row["name"], row["value"]) for row in window["content"]]
 
 
-def start(make: Callable[..., VisdomMonitor], server: Server, **options: Any) -> VisdomMonitor:
+def start(make: Callable[..., VisdomMonitor], server: OwnServer, **options: Any) -> VisdomMonitor:
     """A monitor whose page is there and heard."""
     each = make(port=server.port, **options)
     each.scalars(1, LOSSES)
@@ -106,7 +105,7 @@ def start(make: Callable[..., VisdomMonitor], server: Server, **options: Any) ->
 
 @pytest.mark.parametrize("index", range(len(BUTTONS)))
 def test_a_button_of_ours_counts(index: int) -> None:
-    assert pressed(json.dumps(EVENT | {"propertyId": index}), env="run") == BUTTONS[index]
+    assert clicked_button(json.dumps(EVENT | {"propertyId": index}), env="run") == BUTTONS[index]
 
 
 @pytest.mark.parametrize(
@@ -133,14 +132,14 @@ def test_a_button_of_ours_counts(index: int) -> None:
     ],
 )
 def test_nothing_else_counts(message: object) -> None:
-    assert pressed(message, env="run") is None
+    assert clicked_button(message, env="run") is None
 
 
 # On a real server
 
 
 def test_the_page_s_buttons_arrive_and_the_window_shows_the_state(
-    monitor: Any, running: Server, page: Any, tmp_path: Path, control: Any, asked: list[str]
+    monitor: Any, running: OwnServer, page: Any, tmp_path: Path, control: Any, asked: list[str]
 ) -> None:
     start(monitor, running, run_dir=tmp_path, control=control)
     assert rows(running)[0] == ("running", "pause")
@@ -163,7 +162,7 @@ def test_the_page_s_buttons_arrive_and_the_window_shows_the_state(
 
 
 def test_a_file_in_the_run_s_folder_shows_on_the_page(
-    monitor: Any, running: Server, tmp_path: Path, control: Any, asked: list[str]
+    monitor: Any, running: OwnServer, tmp_path: Path, control: Any, asked: list[str]
 ) -> None:
     start(monitor, running, env="by_file", run_dir=tmp_path, control=control)
     (tmp_path / "pause").touch()
@@ -172,7 +171,7 @@ def test_a_file_in_the_run_s_folder_shows_on_the_page(
 
 
 def test_a_double_click_is_one_press(
-    monitor: Any, running: Server, page: Any, tmp_path: Path, control: Any, asked: list[str]
+    monitor: Any, running: OwnServer, page: Any, tmp_path: Path, control: Any, asked: list[str]
 ) -> None:
     start(monitor, running, env="double", run_dir=tmp_path, control=control)
     connection = page(running)
@@ -184,7 +183,7 @@ def test_a_double_click_is_one_press(
 
 
 def test_other_windows_and_other_runs_press_nothing_here(
-    monitor: Any, running: Server, page: Any, tmp_path: Path, control: Any, asked: list[str]
+    monitor: Any, running: OwnServer, page: Any, tmp_path: Path, control: Any, asked: list[str]
 ) -> None:
     here = start(monitor, running, env="here", run_dir=tmp_path, control=control)
     elsewhere: list[str] = []
@@ -203,7 +202,7 @@ def test_other_windows_and_other_runs_press_nothing_here(
 
 
 def test_a_failing_control_costs_one_line(
-    monitor: Any, running: Server, page: Any, tmp_path: Path, said: list[str]
+    monitor: Any, running: OwnServer, page: Any, tmp_path: Path, said: list[str]
 ) -> None:
     def broken(name: str) -> None:
         raise OSError("disk full")
@@ -254,7 +253,7 @@ def test_buttons_are_heard_through_a_login(
         controls: Any = each._controls
         wait_for(lambda: controls._socket is not None)
         time.sleep(0.3)
-        cookie = each._drawing.sender.cookie
+        cookie = each._drawing.client.cookie
         assert cookie
         url = f"ws://127.0.0.1:{server.port}/socket"
         connection = websocket.create_connection(url, timeout=5, cookie=cookie)
@@ -273,13 +272,14 @@ def test_the_pictures_are_behind_the_login_too(
     server = start_server(port=0, env_dir=tmp_path / "server")
     try:
         with pytest.raises(HTTPError, match="403"):
-            post(f"{server.url}/frame", {"eid": "run", "data": "/9g="}, timeout=5)
+            urlopen(f"{server.url}/frame", b'{"eid": "run", "data": "/9g="}')
         each = monitor(port=server.port)
         each.show(1, Preview(picture()))
-        cookie = {"Cookie": wait_for(lambda: each._drawing.sender.cookie)}
+        cookie = {"Cookie": wait_for(lambda: each._drawing.client.cookie)}
         wait_for(lambda: each._drawing.preview_height)
         frame = each._slider.copy()[0].encode()
-        address = urljoin(f"{server.url}/env/run", source_of("run", name_of(frame)))
+        name = each._slider.copy()[0].name
+        address = f"{server.url}/frame/run/{name}.jpg"
         assert urlopen(Request(address, headers=cookie)).read() == frame
         assert frame not in urlopen(address).read(), "without it, that is the form"
     finally:
@@ -287,17 +287,17 @@ def test_the_pictures_are_behind_the_login_too(
 
 
 def test_without_a_control_there_are_no_buttons(
-    monitor: Any, running: Server, tmp_path: Path
+    monitor: Any, running: OwnServer, tmp_path: Path
 ) -> None:
     each = monitor(env="only_seen", port=running.port, run_dir=tmp_path)
     each.scalars(1, LOSSES)
     wait_for(lambda: "cycle" in windows(running.url, "only_seen"))
     assert CONTROLS not in windows(running.url, "only_seen")
-    assert not any(thread.name == "visdom-ear" for thread in threads_of(each))
+    assert not any(thread.name == "visdom-buttons" for thread in threads_of(each))
 
 
 def test_a_run_that_has_ended_has_no_buttons(
-    monitor: Any, running: Server, tmp_path: Path, control: Any
+    monitor: Any, running: OwnServer, tmp_path: Path, control: Any
 ) -> None:
     each = start(monitor, running, env="ended", run_dir=tmp_path, control=control)
     each.close()

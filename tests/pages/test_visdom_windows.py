@@ -3,13 +3,16 @@
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from cyclegan.monitor.health.curves import smoothed
 from cyclegan.monitor.health.history import CurvePoints
+from cyclegan.pages import plots
 from cyclegan.pages.plots import lines_of
+from cyclegan.pages.report import svg_charts
 from cyclegan.pages.visdom import distributions, live_page, windows
 from cyclegan.pages.visdom.distributions import quantile
 from cyclegan.runs.artifacts import Alarm, HardImage, HardImages, Health, Histogram, Histograms
@@ -62,6 +65,13 @@ def test_no_two_curves_of_a_plot_look_alike():
     names += ["score_real_A", "score_fake_A", "score_real_B", "score_fake_B"]
     assert len(set(looks(*names))) == len(names)
     assert len(set(looks(*map(str, range(32)), same_quantity=True))) == 32
+
+
+def test_every_page_has_all_colours_and_dashes():
+    css = Path(svg_charts.__file__).with_name("report.css").read_text()
+    assert all(f".c{index} {{" in css for index in range(plots.NUM_COLOURS))
+    assert all(f".d{index} polyline" in css for index in range(1, plots.NUM_DASHES))
+    assert (len(windows.COLOURS), len(windows._DASHES)) == (plots.NUM_COLOURS, plots.NUM_DASHES)
 
 
 def test_runs_that_are_named_like_curves_are_drawn_like_other_runs():

@@ -8,7 +8,7 @@ import sys
 import pytest
 from filelock import FileLock
 
-from cyclegan.runs.folder import find_runs, is_locked, is_resumable, run_status, total_steps
+from cyclegan.runs.folder import find_runs, find_states, is_locked, run_status, total_steps
 from cyclegan.runs.record import RunRecord, read_record, versions, write_record
 
 RECORD = RunRecord(
@@ -155,13 +155,11 @@ def test_the_status_of_a_run_without_a_record_comes_from_its_other_files(
     assert run_status(tmp_path) == expected
 
 
-def test_a_run_with_a_state_is_resumable(tmp_path):
-    assert not is_resumable(tmp_path)
-    assert not is_resumable(tmp_path / "is not there")
-    (tmp_path / "state_00000040.pt.damaged").touch()
-    assert not is_resumable(tmp_path)
-    (tmp_path / "state_00000040.pt").touch()
-    assert is_resumable(tmp_path)
+def test_states_are_found_by_their_names_the_newest_first(tmp_path):
+    assert find_states(tmp_path / "is not there") == []
+    for name in ("state_00000040.pt.damaged", "state_x.pt", "state_00000009.pt", "state_10.pt"):
+        (tmp_path / name).touch()
+    assert find_states(tmp_path) == [tmp_path / "state_10.pt", tmp_path / "state_00000009.pt"]
 
 
 def test_runs_are_found_by_their_files_the_last_written_first(tmp_path):

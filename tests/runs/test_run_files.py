@@ -16,7 +16,7 @@ VALUES = {"D_A": 0.25, "cycle_A": 1.5, "lr": 2e-4, "images_per_second": 3.0, "da
 
 
 def files(run_dir):
-    return FileMonitor(run_dir, title="run", steps_per_epoch=10)
+    return FileMonitor(run_dir, steps_per_epoch=10)
 
 
 def test_points_come_back_as_they_were_written(tmp_path):

@@ -12,8 +12,7 @@ from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.loading.sampler import StepBatchSampler
 from cyclegan.hardware.distributed import ProcessGroup
 from cyclegan.losses.weighted import Clock
-from cyclegan.training.algorithm.model import build_model
-from cyclegan.training.step import Stepper
+from support.steps import build_model, build_step
 
 STEPS = 20
 SMALL = {
@@ -28,7 +27,7 @@ SMALL = {
 def trained(settings: TrainSettings, process_group: ProcessGroup, images_per_epoch: int) -> dict:
     torch.manual_seed(0)
     model = build_model(settings).double()
-    stepper = Stepper(model, settings, process_group=process_group)
+    stepper = build_step(model, settings, process_group=process_group)
     sampler = StepBatchSampler(
         images_per_epoch,
         images_per_step=settings.images_per_step,
@@ -44,7 +43,7 @@ def trained(settings: TrainSettings, process_group: ProcessGroup, images_per_epo
         shares = sampler.micro_batches(position)
         own = [place for share in shares for place in range(share.start, share.stop)]
         short = count < settings.images_per_step
-        stepper.step(*drawn[:, own], Clock(step, step / STEPS), shares if short else None)
+        stepper(*drawn[:, own], Clock(step, step / STEPS), shares if short else None)
         position += count
     return model.state_dict()
 

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from cyclegan.pages.visdom import monitor as live
+from cyclegan.pages.visdom.client import VisdomClient
 from cyclegan.pages.visdom.monitor import VisdomMonitor
-from cyclegan.pages.visdom.server.process import Server, post, start_server
+from cyclegan.pages.visdom.server_location import OwnServer, start_server
 
 LOSSES = {"adversarial_A": 0.5, "adversarial_B": 0.6, "cycle_A": 1.0, "cycle_A.ms_ssim": 0.2}
 LOSSES |= {"identity_A": 0.4, "content_B": 0.3, "D_A": 0.25, "D_B": 0.26}
@@ -20,7 +21,7 @@ OTHERS = {"lr": 2e-4, "images_per_second": 20.0}
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
     """A server that is there before any monitor."""
     server = start_server(port=0, env_dir=tmp_path_factory.mktemp("running"))
     yield server
@@ -45,9 +46,13 @@ def monitor(
         each.close()
 
 
+def post(server_url: str, path: str, message: dict[str, Any]) -> str:
+    return VisdomClient(timeout=5).post(server_url, path, message)
+
+
 def windows(server_url: str, env: str = "run") -> dict[str, Any]:
     try:
-        return json.loads(post(f"{server_url}/win_data", {"win": None, "eid": env}, timeout=5))
+        return json.loads(post(server_url, "win_data", {"win": None, "eid": env}))
     except OSError:
         return {}
 

@@ -23,7 +23,7 @@ from cyclegan.translate.translator import Translator
 
 
 class Brighter(nn.Module):
-    """Adds so many gray levels to every pixel: a translation whose result is known."""
+    """Adds a number of gray levels to every pixel."""
 
     def __init__(self, levels: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def make_run(root: Path) -> Path:
 
 
 def run_command(root: Path, *words: str | Path, name: str | None = "demo") -> int:
-    """test.py with the folders of `make_run`, results in root/results; gives the exit status."""
+    """Calls test.py with the folders of `make_run` and results in root/results."""
     arguments = [*map(str, words), "--device", "cpu", "--trust_imports"]
     arguments += ["--checkpoints_dir", str(root / "checkpoints")]
     arguments += ["--results_dir", str(root / "results")]
@@ -93,7 +93,7 @@ def run_command(root: Path, *words: str | Path, name: str | None = "demo") -> in
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
-    """The error that a command ended on, which must be one line."""
+    """The error message with which a command ended, which must be one line."""
     text = capsys.readouterr().err
     assert text.startswith("error: ")
     assert text.count("\n") == 1

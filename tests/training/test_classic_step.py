@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from support.steps import build_model, build_step
 from torch import Tensor
 from torch.nn import functional as F
 
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.training.algorithm.model import build_model
-from cyclegan.training.step import Stepper
+from cyclegan.training.step import TrainingStep
 
 BLOCKS = 2
 SIDE = 32
@@ -130,7 +130,7 @@ class Reference:
             self.w[place[0]][place[1]] = new.requires_grad_()
 
 
-def start(pool_size: int, batch_size: int) -> tuple[Stepper, Reference]:
+def start(pool_size: int, batch_size: int) -> tuple[TrainingStep, Reference]:
     settings = check(
         TrainSettings,
         {
@@ -147,7 +147,7 @@ def start(pool_size: int, batch_size: int) -> tuple[Stepper, Reference]:
     model = build_model(settings)
     networks = {**dict(model.generators.items()), **dict(model.discriminators.items())}
     reference = Reference({name: dict(n.named_parameters()) for name, n in networks.items()})
-    return Stepper(model, settings), reference
+    return build_step(model, settings), reference
 
 
 def images(seed: int, batch: int) -> tuple[Tensor, Tensor]:
@@ -156,7 +156,7 @@ def images(seed: int, batch: int) -> tuple[Tensor, Tensor]:
     return real_A * 2 - 1, real_B * 1.5 - 1
 
 
-def assert_equal(stepper: Stepper, reference: Reference) -> None:
+def assert_equal(stepper: TrainingStep, reference: Reference) -> None:
     """Gradients and weights of all four networks, to a relative 1e-9.
 
     A bias before an instance norm has a gradient of 0, of which rounding leaves 1e-15; Adam turns
@@ -190,7 +190,7 @@ def test_one_step_equals_the_straight_line_implementation(batch: int, pool_size:
     stepper, reference = start(pool_size, batch)
     real_A, real_B = images(0, batch)
     before = {key: value.clone() for key, value in stepper.model.state_dict().items()}
-    ours, theirs = stepper.step(real_A, real_B), reference.step(real_A, real_B, lr=2e-4)
+    ours, theirs = stepper(real_A, real_B), reference.step(real_A, real_B, lr=2e-4)
     assert_same_losses(ours, theirs)
     assert_equal(stepper, reference)
     moved = [(before[k] - v).abs().max() for k, v in stepper.model.state_dict().items()]
@@ -199,10 +199,10 @@ def test_one_step_equals_the_straight_line_implementation(batch: int, pool_size:
 
 def test_a_second_step_at_another_learning_rate_equals_it_too() -> None:
     stepper, reference = start(pool_size=0, batch_size=1)
-    stepper.step(*images(0, 1))
+    stepper(*images(0, 1))
     reference.step(*images(0, 1), lr=2e-4)
-    for optimizer in (stepper.optimizer_G, stepper.optimizer_D):
+    for optimizer in (stepper.generators.optimizer, stepper.discriminators.optimizer):
         optimizer.param_groups[0]["lr"] = 5e-5
-    ours, theirs = stepper.step(*images(1, 1)), reference.step(*images(1, 1), lr=5e-5)
+    ours, theirs = stepper(*images(1, 1)), reference.step(*images(1, 1), lr=5e-5)
     assert_same_losses(ours, theirs)
     assert_equal(stepper, reference)

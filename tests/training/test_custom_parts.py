@@ -2,14 +2,14 @@
 
 import pytest
 import torch
+from support.steps import build_model, build_step
 from torch import Tensor, nn
 
 from cyclegan.config.errors import UserError
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.training.algorithm.model import build_model
-from cyclegan.training.resources.custom_parts import rehearse
-from cyclegan.training.step import Stepper
+from cyclegan.training.build.build_plan import PlanBuilder
+from cyclegan.training.step import TrainingStep
 
 SMALL = {
     "generator": "resnet(blocks=1)",
@@ -18,11 +18,11 @@ SMALL = {
 }
 
 
-def rehearsed(**options) -> Stepper:
+def checked(**options) -> TrainingStep:
     settings = check(TrainSettings, {**SMALL, **options})
     torch.manual_seed(0)
-    stepper = Stepper(build_model(settings), settings)
-    rehearse(stepper, settings)
+    stepper = build_step(build_model(settings), settings)
+    PlanBuilder(settings).check_custom_parts(stepper)
     return stepper
 
 
@@ -91,12 +91,12 @@ def mine(name: str) -> str:
         ({"cycle": f"10*l1 + 1*{mine('nan')}"}, "--cycle: nan gives nan on random images"),
         ({"identity_B": mine("zeroes_target")}, "--identity_B: zeroes_target changes its images"),
         ({"cycle": mine("scales_input")}, "--cycle: scales_input changes its images in place"),
-        ({"cycle": mine("complex_number")}, "--cycle: complex_number has no gradient to go by"),
+        ({"cycle": mine("complex_number")}, "--cycle: complex_number cannot be differentiated"),
         ({"cycle": mine("no_gradients_left")}, "--cycle: no_gradients_left"),
         ({"cycle": mine("raises")}, r"raises failed: KeyError \(test_custom_parts.py, line"),
         (
             {"content": mine("KeepsGraph")},
-            "--content: KeepsGraph has no gradient to go by: .*second",
+            "--content: KeepsGraph cannot be differentiated: .*second",
         ),
         ({"adversarial": mine("HalfGame")}, "--adversarial: HalfGame gives no single number"),
         ({"penalty": mine("good")}, "--penalty: good failed: .*3 were given"),
@@ -110,20 +110,20 @@ def mine(name: str) -> str:
 )
 def test_a_part_that_cannot_train_is_refused_in_one_line(options, sentence):
     with pytest.raises(UserError, match=sentence) as caught:
-        rehearsed(**options)
+        checked(**options)
     assert "\n" not in str(caught.value)
     torch.set_grad_enabled(True)
 
 
-def test_a_rehearsal_leaves_no_trace():
+def test_the_check_leaves_no_trace():
     """Same weights, queues and random numbers as without it; no gradients."""
     plain = {**SMALL, "cycle": mine("good"), "adversarial": "hinge"}
     settings = check(TrainSettings, plain)
     torch.manual_seed(0)
-    untouched = build_model(settings).state_dict()
+    before = build_model(settings).state_dict()
     drawn = torch.rand(3)
-    stepper = rehearsed(cycle=mine("good"), adversarial="hinge")
+    stepper = checked(cycle=mine("good"), adversarial="hinge")
     assert torch.equal(torch.rand(3), drawn)
-    assert all(torch.equal(v, untouched[k]) for k, v in stepper.model.state_dict().items())
+    assert all(torch.equal(v, before[k]) for k, v in stepper.model.state_dict().items())
     assert all(parameter.grad is None for parameter in stepper.model.parameters())
     assert stepper.model.training

@@ -1,4 +1,4 @@
-"""What a run makes of --precision, --compile, --accumulate and --checkpoint_activations."""
+"""The execution plan: --precision, --compile, --accumulate and --checkpoint_activations."""
 
 import copy
 import json
@@ -6,20 +6,20 @@ import json
 import pytest
 import torch
 from support.running import TINY, train
+from support.steps import build_model, build_step
 
 from cyclegan.config.errors import UserError
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.hardware import devices
-from cyclegan.networks.execution import EAGER_FP32, Executor, ExecutionPlan
-from cyclegan.training.algorithm.model import build_model
+from cyclegan.hardware.distributed import SINGLE_PROCESS
+from cyclegan.networks.execution import EAGER_FP32, ExecutionPlan, Executor
+from cyclegan.training.build.build_plan import PlanBuilder
 from cyclegan.training.resources.execution_plan import (
-    compiled_step,
+    compile_first_step,
+    configure_torch,
     describe,
-    plan,
-    prepare_torch,
 )
-from cyclegan.training.step import Stepper
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 LONG = 10**6
@@ -36,6 +36,10 @@ SMALL = {
 
 def settings(**options):
     return check(TrainSettings, {**SMALL, **options})
+
+
+def plan(settings, device, *, total_steps):
+    return PlanBuilder(settings).plan(device, total_steps=total_steps, group=SINGLE_PROCESS)
 
 
 @pytest.fixture
@@ -59,10 +63,14 @@ def cpu(monkeypatch):
     return pretend
 
 
-def test_a_gpu_with_bf16_computes_in_it_compiled_and_recorded(gpu):
+def test_a_gpu_with_bf16_uses_it_compiled_and_in_cuda_graphs(gpu):
     gpu()
     assert plan(settings(), CUDA, total_steps=LONG) == ExecutionPlan(
-        precision="bf16", channels_last=True, compile="default", fused_optimizer=True, cuda_graphs=True
+        precision="bf16",
+        channels_last=True,
+        compile="default",
+        fused_optimizer=True,
+        cuda_graphs=True,
     )
 
 
@@ -80,7 +88,7 @@ def test_a_short_run_is_not_compiled(gpu):
     assert plan(settings(compile="default"), CUDA, total_steps=100).compile == "default"
 
 
-def test_images_of_many_sizes_are_neither_compiled_nor_recorded(gpu):
+def test_images_of_many_sizes_are_neither_compiled_nor_captured(gpu):
     gpu()
     found = plan(settings(preprocess="none"), CUDA, total_steps=LONG)
     assert (found.compile, found.cuda_graphs) == ("off", False)
@@ -98,7 +106,7 @@ def test_images_of_many_sizes_are_neither_compiled_nor_recorded(gpu):
     ],
     ids=str,
 )
-def test_a_step_that_goes_by_more_than_its_images_is_not_recorded(gpu, options):
+def test_a_step_that_is_not_static_is_not_captured(gpu, options):
     gpu()
     assert not plan(settings(**options), CUDA, total_steps=LONG).cuda_graphs
 
@@ -119,7 +127,7 @@ def test_without_a_compiler_nothing_is_compiled_and_asking_for_it_names_what_is_
         plan(settings(compile="max"), CPU, total_steps=LONG)
 
 
-def test_the_plan_is_said_in_a_few_words():
+def test_the_plan_is_described_in_a_few_words():
     assert describe(ExecutionPlan(precision="bf16", compile="default", cuda_graphs=True)) == (
         "bf16, compiled, recorded as CUDA graphs"
     )
@@ -130,7 +138,8 @@ def test_tf32_is_for_those_who_did_not_ask_for_float32(monkeypatch):
     asked = []
     monkeypatch.setattr(devices, "allow_tf32", asked.append)
     for precision in ("fp32", "tf32", "bf16"):
-        prepare_torch(settings(), ExecutionPlan(precision=precision))
+        chosen = ExecutionPlan(precision=precision)
+        configure_torch(chosen, deterministic=False, fixed_size=True)
     assert asked == [False, True, True]
 
 
@@ -139,7 +148,7 @@ def steps(count=3, *, batch=4, speed=EAGER_FP32, double=True, **options):
     chosen = settings(pool_size=3, **options)
     torch.manual_seed(0)
     model = build_model(chosen)
-    stepper = Stepper(model.double() if double else model, chosen, speed=speed)
+    stepper = build_step(model.double() if double else model, chosen, plan=speed)
     random = torch.Generator().manual_seed(1)
     dtype = torch.float64 if double else torch.float32
     losses = []
@@ -147,7 +156,7 @@ def steps(count=3, *, batch=4, speed=EAGER_FP32, double=True, **options):
         real_A, real_B = (
             torch.rand(batch, 3, 32, 32, generator=random, dtype=dtype) * 2 - 1 for _ in "AB"
         )
-        losses.append({k: float(v) for k, v in stepper.step(real_A, real_B).items()})
+        losses.append({k: float(v) for k, v in stepper(real_A, real_B).items()})
     return losses, {k: v.clone() for k, v in stepper.model.state_dict().items()}
 
 
@@ -168,9 +177,14 @@ def test_small_batches_one_after_another_are_one_large_batch(options):
             torch.testing.assert_close(small[1][name], weight, rtol=0, atol=1e-9)
 
 
-def test_a_step_with_all_that_saves_time_is_the_plain_step():
+def test_a_step_with_every_optimization_equals_the_plain_step():
     plain = steps(speed=ExecutionPlan(batch_passes=False), batch_size=4)
-    fast = steps(speed=ExecutionPlan(fused_optimizer=True, channels_last=True, activation_checkpointing=True), batch_size=4)
+    fast = steps(
+        speed=ExecutionPlan(
+            fused_optimizer=True, channels_last=True, activation_checkpointing=True
+        ),
+        batch_size=4,
+    )
     for mine, its in zip(fast[0], plain[0], strict=True):
         assert mine == pytest.approx(its, rel=1e-9)
 
@@ -191,25 +205,25 @@ def test_half_precision_trains_float32_weights_by_about_the_same_losses(precisio
 def test_a_gradient_too_large_for_fp16_leaves_the_weights_alone_and_lowers_the_scale():
     chosen = settings(precision="fp16")
     torch.manual_seed(0)
-    stepper = Stepper(build_model(chosen), chosen, speed=ExecutionPlan(precision="fp16"))
-    scale = stepper.scalers[stepper.optimizer_G].get_scale()
+    stepper = build_step(build_model(chosen), chosen, plan=ExecutionPlan(precision="fp16"))
+    scale = stepper.generators.scaler.get_scale()
     before = copy.deepcopy(stepper.model.generators.state_dict())
     images = torch.full((1, 3, 32, 32), torch.inf)
-    stepper.step(images, images)
-    assert stepper.scalers[stepper.optimizer_G].get_scale() < scale
+    stepper(images, images)
+    assert stepper.generators.scaler.get_scale() < scale
     for name, weight in stepper.model.generators.state_dict().items():
         torch.testing.assert_close(weight, before[name])
 
 
-def test_a_penalty_is_taken_on_the_plain_judge_in_float32():
+def test_a_penalty_runs_on_the_eager_discriminator_in_float32():
     seen = []
     chosen = settings(penalty="1*r1(every=1)")
-    stepper = Stepper(build_model(chosen), chosen, speed=ExecutionPlan(precision="bf16"))
+    stepper = build_step(build_model(chosen), chosen, plan=ExecutionPlan(precision="bf16"))
     for network in stepper.model.discriminators.values():
         network.model[0].register_forward_hook(
             lambda module, args, output: seen.append(output.dtype)
         )
-    stepper.step(*torch.rand(2, 1, 3, 32, 32))
+    stepper(*torch.rand(2, 1, 3, 32, 32))
     # A pass for the generators, one for both kinds of images, one for the penalty; for each D.
     assert seen.count(torch.bfloat16) == 4
     assert seen.count(torch.float32) == 2
@@ -218,11 +232,11 @@ def test_a_penalty_is_taken_on_the_plain_judge_in_float32():
 def test_generators_without_blocks_cannot_compute_them_again():
     chosen = settings(generator="unet(layers=3)")
     with pytest.raises(UserError, match="--checkpoint_activations: .*no residual blocks"):
-        Stepper(build_model(chosen), chosen, speed=ExecutionPlan(activation_checkpointing=True))
+        build_step(build_model(chosen), chosen, plan=ExecutionPlan(activation_checkpointing=True))
 
 
-def test_a_first_step_that_cannot_be_compiled_is_taken_back_and_taken_again():
-    done, said = [], []
+def test_a_first_step_that_cannot_be_compiled_is_undone_and_repeated(said):
+    done = []
     network = Executor(torch.nn.Identity())
     network.forward = lambda image: 1 / 0
 
@@ -230,20 +244,18 @@ def test_a_first_step_that_cannot_be_compiled_is_taken_back_and_taken_again():
         done.append("step")
         return {"loss": network(torch.ones(()))}
 
-    losses = compiled_step(
-        step, undo=lambda: done.append("undo"), networks=[network], say=said.append
-    )
+    losses = compile_first_step(step, undo=lambda: done.append("undo"), executors=[network])
     assert losses["loss"] == 1
     assert done == ["step", "undo", "step"]
     assert "cannot be compiled" in said[-1]
 
 
-def test_a_mistake_of_the_users_in_the_first_step_is_no_matter_of_compiling():
+def test_a_users_mistake_in_the_first_step_is_not_a_failed_compilation():
     def step():
         raise UserError("--cycle: own fails")
 
     with pytest.raises(UserError, match="own fails"):
-        compiled_step(step, undo=lambda: None, networks=[], say=lambda _: None)
+        compile_first_step(step, undo=lambda: None, executors=[])
 
 
 @pytest.mark.slow

@@ -14,7 +14,8 @@ from cyclegan.config.errors import UserError
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files import reading
-from cyclegan.training.statistics.async_metrics import Guard, Reading
+from cyclegan.training.build.build_run import RunBuilder
+from cyclegan.training.statistics.async_metrics import NonFiniteGuard, StepMetrics
 from cyclegan.training.trainer import Trainer
 
 NAN, INF = float("nan"), float("inf")
@@ -43,7 +44,9 @@ def fit(faults, dataroot, tmp_path, monkeypatch, capsys):
             monkeypatch.delenv(faults.fault_inside.ARMED)
         places = {"dataroot": dataroot, "checkpoints_dir": tmp_path / "runs", "name": name}
         try:
-            status = Trainer(check(TrainSettings, {**SMALL, **places, **options})).fit()
+            status = Trainer(
+                RunBuilder(check(TrainSettings, {**SMALL, **places, **options})).build()
+            ).fit()
         except UserError as error:
             status = str(error)
         state = torch.load(max((tmp_path / "runs" / name).glob("state_*.pt")), weights_only=True)
@@ -123,15 +126,15 @@ def test_a_run_goes_back_with_processes_that_load_images(fit, assert_same):
 
 def test_a_run_goes_back_past_a_state_that_is_damaged(fit, tmp_path, monkeypatch):
     newest = tmp_path / "runs" / "run" / "state_00000010.pt"
-    look = Guard.look
+    look = NonFiniteGuard.must_roll_back
 
-    def damaging(guard: Guard, read: Reading) -> bool:
+    def damaging(guard: NonFiniteGuard, read: StepMetrics) -> bool:
         over = look(guard, read)
         if over:
             os.truncate(newest, newest.stat().st_size // 2)
         return over
 
-    monkeypatch.setattr(Guard, "look", damaging)
+    monkeypatch.setattr(NonFiniteGuard, "must_roll_back", damaging)
     done = fit(cycle_A="10*fault_inside.Wrong(value='nan', first=12, count=3)", save_every=5)
     assert (done.status, done.step, done.finite) == (0, 20, True)
     assert "going back to step 5 " in done.said
@@ -203,9 +206,11 @@ def test_flat_images_are_trained_on_without_a_number_that_is_none(fit, tmp_path,
 
 def test_fp16_begins_with_overflows_that_nobody_needs_to_hear_of(fit, monkeypatch):
     seen = []
-    look = Guard.look
+    look = NonFiniteGuard.must_roll_back
     monkeypatch.setattr(
-        Guard, "look", lambda self, reading: seen.append(reading) or look(self, reading)
+        NonFiniteGuard,
+        "must_roll_back",
+        lambda self, reading: seen.append(reading) or look(self, reading),
     )
     done = fit(precision="fp16", cycle="10000*l1")
     assert (done.status, done.step, done.finite) == (0, 20, True)

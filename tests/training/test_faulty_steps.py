@@ -2,16 +2,17 @@
 
 import pytest
 import torch
+from support.steps import build_model, build_step
 from torch import Tensor, nn
 
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
+from cyclegan.losses.weighted import Clock
 from cyclegan.networks.execution import EAGER_FP32, ExecutionPlan
 from cyclegan.runs.checkpoints import copy_to_cpu
 from cyclegan.training.algorithm.image_pool import ImagePool
-from cyclegan.training.algorithm.model import build_model
-from cyclegan.training.algorithm.optimizers import build_optimizer, update
-from cyclegan.training.step import Stepper
+from cyclegan.training.algorithm.optimizers import build_optimizer
+from cyclegan.training.step import Side, TrainingStep
 
 NAN, INF = float("nan"), float("inf")
 SMALL = {
@@ -35,17 +36,19 @@ def factor(monkeypatch):
     return lambda value: monkeypatch.setattr(Sometimes, "factor", value)
 
 
-def stepper(speed: ExecutionPlan = EAGER_FP32, **options) -> Stepper:
+def stepper(speed: ExecutionPlan = EAGER_FP32, **options) -> TrainingStep:
     settings = check(TrainSettings, {**SMALL, "cycle": f"10*{__name__}.Sometimes", **options})
     torch.manual_seed(0)
-    return Stepper(build_model(settings), settings, speed=speed)
+    return build_step(build_model(settings), settings, plan=speed)
 
 
-def learned(stepper: Stepper, side: str) -> dict:
+def learned(stepper: TrainingStep, side: str) -> dict:
     """Weights and moments of one side, G or D."""
     networks = stepper.model.generators if side == "G" else stepper.model.discriminators
-    optimizer = stepper.optimizer_G if side == "G" else stepper.optimizer_D
-    return copy_to_cpu({"weights": networks.state_dict(), "memory": optimizer.state_dict()["state"]})
+    optimizer = stepper.generators.optimizer if side == "G" else stepper.discriminators.optimizer
+    return copy_to_cpu(
+        {"weights": networks.state_dict(), "memory": optimizer.state_dict()["state"]}
+    )
 
 
 def pair(value: float | None = None) -> tuple[Tensor, Tensor]:
@@ -56,7 +59,9 @@ def pair(value: float | None = None) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
-@pytest.mark.parametrize("speed", [EAGER_FP32, ExecutionPlan(fused_optimizer=True)], ids=["plain", "fused"])
+@pytest.mark.parametrize(
+    "speed", [EAGER_FP32, ExecutionPlan(fused_optimizer=True)], ids=["plain", "fused"]
+)
 @pytest.mark.parametrize("optimizer", ["adam", "sgd(momentum=0.9)", "rmsprop"])
 def test_a_loss_that_is_not_finite_leaves_weights_and_moments_as_they_were(
     faults, assert_same, factor, value, speed, optimizer
@@ -64,10 +69,10 @@ def test_a_loss_that_is_not_finite_leaves_weights_and_moments_as_they_were(
     if speed.fused_optimizer and optimizer == "rmsprop":
         speed = EAGER_FP32
     some = stepper(speed, optimizer=optimizer)
-    some.step(*pair())
+    some(*pair())
     before = {side: learned(some, side) for side in "GD"}
     factor(value)
-    losses = some.step(*pair())
+    losses = some(*pair())
     assert not losses["cycle_A"].isfinite()
     assert not losses["gradient_G_BA"].isfinite()
     assert_same(learned(some, "G"), before["G"])
@@ -75,28 +80,28 @@ def test_a_loss_that_is_not_finite_leaves_weights_and_moments_as_they_were(
     assert losses["gradient_D_A"].isfinite()
     assert not faults.fault_run.same(learned(some, "D"), before["D"])
     factor(1.0)
-    assert all(loss.isfinite() for loss in some.step(*pair()).values())
+    assert all(loss.isfinite() for loss in some(*pair()).values())
     assert not faults.fault_run.same(learned(some, "G"), before["G"])
 
 
 @pytest.mark.parametrize("value", [NAN, INF])
 def test_a_pixel_that_is_not_finite_changes_nothing_and_is_not_remembered(assert_same, value):
     some = stepper(pool_size=4)
-    some.step(*pair())
+    some(*pair())
     before = {side: learned(some, side) for side in "GD"}
-    some.step(*pair(value))
+    some(*pair(value))
     for side in "GD":
         assert_same(learned(some, side), before[side])
     assert all(image.isfinite().all() for pool in some.pools.values() for image in pool.images)
-    assert all(loss.isfinite() for _ in range(6) for loss in some.step(*pair()).values())
+    assert all(loss.isfinite() for _ in range(6) for loss in some(*pair()).values())
 
 
 def test_clipping_does_not_let_a_gradient_past_all_numbers_through(assert_same, factor):
     some = stepper(clip_grad=1.0)
-    some.step(*pair())
+    some(*pair())
     before = learned(some, "G")
     factor(1e38)
-    assert not some.step(*pair())["gradient_G_AB"].isfinite()
+    assert not some(*pair())["gradient_G_AB"].isfinite()
     assert_same(learned(some, "G"), before)
 
 
@@ -107,31 +112,37 @@ def test_a_pool_keeps_no_number_that_is_none():
         assert all(image.isfinite().all() and image.abs().max() <= 1 for image in pool.images)
 
 
-def scaled_weight() -> tuple[nn.Parameter, torch.optim.Optimizer, torch.amp.GradScaler]:
+def weight_in_fp16(gradient: Tensor) -> tuple[nn.Parameter, Side]:
+    """A weight whose loss has this gradient."""
     weight = nn.Parameter(torch.ones(3))
-    settings = check(TrainSettings, {"optimizer": "adam", "lr": 0.1})
-    return (
-        weight,
-        build_optimizer([weight], settings, of="G"),
-        torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=True),
+    term = check(TrainSettings, {"optimizer": "adam"}).optimizer
+    side = Side(
+        forward=lambda images, clock: ({}, {"loss": (weight * gradient).sum()}),
+        optimizer=build_optimizer([weight], term, lr=0.1, beta1=0.5),
+        parameters={"D_A": [weight]},
+        scaler=torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=True),
+        due=lambda clock: None,
     )
+    return weight, side
 
 
-def test_in_fp16_the_gradients_length_is_told_without_the_scale():
-    weight, optimizer, scaler = scaled_weight()
-    scaler.scale((weight * torch.tensor([3.0, 0.0, 4.0])).sum()).backward()
-    (length,) = update(optimizer, scaler, networks={"D_A": [weight]}).values()
-    assert length.item() == pytest.approx(5.0)
+def minimize(side: Side) -> Tensor:
+    """The norm of the gradient of one update."""
+    _, losses = stepper().minimize(side, {"real_A": torch.zeros(1, 3, 2, 2)}, Clock())
+    return losses["gradient_D_A"]
+
+
+def test_in_fp16_the_gradient_norm_is_reported_without_the_scale():
+    weight, side = weight_in_fp16(torch.tensor([3.0, 0.0, 4.0]))
+    assert minimize(side).item() == pytest.approx(5.0)
     assert weight.tolist() == pytest.approx([0.9, 1.0, 0.9])
-    assert scaler.get_scale() == 1024.0
+    assert side.scaler.get_scale() == 1024.0
 
 
-@pytest.mark.parametrize("value", [NAN, INF])
-def test_in_fp16_an_overflow_is_no_update_and_halves_the_scale(value):
-    weight, optimizer, scaler = scaled_weight()
-    scaler.scale((weight * value).sum()).backward()
-    (length,) = update(optimizer, scaler, networks={"D_A": [weight]}).values()
-    assert not length.isfinite()
+@pytest.mark.parametrize("value", [1e38, -1e38])
+def test_in_fp16_an_overflow_skips_the_update_and_halves_the_scale(value):
+    weight, side = weight_in_fp16(torch.full((3,), value))
+    assert not minimize(side).isfinite()
     assert weight.tolist() == [1.0, 1.0, 1.0]
-    assert not optimizer.state_dict()["state"]
-    assert scaler.get_scale() == 512.0
+    assert not side.optimizer.state_dict()["state"]
+    assert side.scaler.get_scale() == 512.0

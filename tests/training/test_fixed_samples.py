@@ -17,15 +17,16 @@ from cyclegan.networks.discriminators.batch_head import BatchHeadDiscriminator
 from cyclegan.networks.discriminators.patchgan import MultiscaleDiscriminator, PatchDiscriminator
 from cyclegan.networks.generators.edsr import EDSRGenerator
 from cyclegan.networks.generators.resnet import ResnetGenerator
+from cyclegan.training.build.build_run import RunBuilder
 from cyclegan.training.state import random_states
 from cyclegan.training.statistics.fixed_samples import (
-    Probe,
+    FixedSamples,
     crops,
-    in_order,
     measure,
-    measure_judge,
+    measure_scores,
+    rank_auc,
 )
-from cyclegan.training.statistics.preview_grid import Row
+from cyclegan.training.statistics.preview_grid import PreviewRow
 
 CPU = torch.device("cpu")
 OF_PICTURES = {"change", "correlation", "contrast", "colour", "diversity", "error"}
@@ -46,11 +47,11 @@ class Halves(nn.Module):
         return [Brightness()(image), -Brightness()(image).mean(dim=(2, 3), keepdim=True)]
 
 
-def probe(root, *, files=(), **options) -> Probe:
+def probe(root, *, files=(), **options) -> FixedSamples:
     values = {"dataroot": root, "name": "probed", "preprocess": "crop", "crop_size": 16, **options}
     settings = check(TrainSettings, values)
     ways = tuple(ImageTransform(**settings.transform_options(domain)) for domain in "AB")
-    return Probe(settings, list(files), list(files), ways)
+    return RunBuilder(settings).fixed_samples((list(files), list(files)), ways)
 
 
 def gray(*values: float, size=(16, 16)) -> list[Image.Image]:
@@ -64,14 +65,14 @@ def striped(dark: int, light: int, *, side: int = 16) -> Image.Image:
     return Image.fromarray(levels)
 
 
-def rows(inputs, fakes) -> list[Row]:
-    return [Row("image", real, fake, real) for real, fake in zip(inputs, fakes, strict=True)]
+def rows(inputs, fakes) -> list[PreviewRow]:
+    return [PreviewRow("image", real, fake, real) for real, fake in zip(inputs, fakes, strict=True)]
 
 
 def test_all_that_is_measured_has_the_name_that_the_curves_know(tmp_path, make_images):
     files = make_images(tmp_path / "trainA", 4)
     G = on_cpu(Brighter(3))
-    _, values = probe(tmp_path, files=files).look(G, G, {"D_A": Halves(), "D_B": Halves()})
+    _, values = probe(tmp_path, files=files).evaluate(G, G, {"D_A": Halves(), "D_B": Halves()})
     wanted = {f"{name}_{domain}" for name in OF_PICTURES | OF_JUDGES for domain in "AB"}
     assert values.keys() == wanted
 
@@ -80,8 +81,8 @@ def test_without_discriminators_nothing_is_said_of_them(tmp_path, make_images):
     files = make_images(tmp_path / "trainA", 4)
     G = on_cpu(Brighter(3))
     seen = probe(tmp_path, files=files)
-    assert seen.look(G, G)[1].keys() == {f"{n}_{d}" for n in OF_PICTURES for d in "AB"}
-    _, values = seen.look(G, G, {"D_B": Halves()})
+    assert seen.evaluate(G, G)[1].keys() == {f"{n}_{d}" for n in OF_PICTURES for d in "AB"}
+    _, values = seen.evaluate(G, G, {"D_B": Halves()})
     assert {name for name in values if name.startswith(("pairs", "score"))} == {
         "pairs_B",
         "score_real_B",
@@ -96,7 +97,7 @@ def test_each_number_is_of_the_domain_in_its_name(tmp_path):
         for index, image in enumerate(gray(level, level)):
             image.save(tmp_path / f"test{domain}" / f"{index}.png")
     judges = {"D_A": Brightness(), "D_B": Brightness()}
-    _, values = probe(tmp_path).look(on_cpu(Brighter(8)), on_cpu(Brighter(-3)), judges)
+    _, values = probe(tmp_path).evaluate(on_cpu(Brighter(8)), on_cpu(Brighter(-3)), judges)
     assert values == pytest.approx(
         {
             **{"change_A": 3, "change_B": 8, "error_A": 5, "error_B": 5},
@@ -157,18 +158,18 @@ def test_pairs_in_order_are_what_counting_each_pair_gives():
     for _ in range(20):
         reals, fakes = (draw.integers(0, 6, draw.integers(1, 30)).astype(float) for _ in "rf")
         counted = [(r > f) + 0.5 * (r == f) for r in reals for f in fakes]
-        assert in_order(reals, fakes) == pytest.approx(np.mean(counted))
+        assert rank_auc(reals, fakes) == pytest.approx(np.mean(counted))
 
 
 @pytest.mark.timeout(20)
 def test_a_quarter_of_a_million_outputs_make_no_quarter_of_a_million_squared_pairs():
     count = 16 * 128 * 128
     values = np.arange(count, dtype=np.float64)
-    assert in_order(values + 0.5, values) == pytest.approx((count + 1) / (2 * count))
+    assert rank_auc(values + 0.5, values) == pytest.approx((count + 1) / (2 * count))
 
 
 def test_of_several_maps_the_mean_counts():
-    made = measure_judge(Halves(), {True: gray(90, 90), False: gray(60)}, side=16, device=CPU)
+    made = measure_scores(Halves(), {True: gray(90, 90), False: gray(60)}, side=16, device=CPU)
     assert made == pytest.approx({"pairs": 0.5, "score_real": 0, "score_fake": 0})
 
 
@@ -201,7 +202,7 @@ def test_a_discriminator_sees_images_in_the_size_of_the_crops():
 
     framed = Image.new("RGB", (30, 26), (200, 200, 200))
     framed.paste((100, 100, 100), (7, 5, 23, 21))
-    made = measure_judge(Sees(), {True: [framed], False: gray(100)}, side=16, device=CPU)
+    made = measure_scores(Sees(), {True: [framed], False: gray(100)}, side=16, device=CPU)
     assert sizes == [(1, 3, 16, 16)] * 2
     assert made["pairs"] == 0.5
 
@@ -217,10 +218,10 @@ def test_a_discriminator_sees_images_in_the_size_of_the_crops():
 )
 def test_images_too_small_for_a_discriminator_leave_its_numbers_out(D):
     small = {True: gray(90, size=(9, 9)), False: gray(60, size=(9, 9))}
-    assert measure_judge(D, small, side=64, device=CPU) == {}
+    assert measure_scores(D, small, side=64, device=CPU) == {}
     mixed = {real: [*images, *gray(90, size=(48, 40))] for real, images in small.items()}
     # Each pass brings a fresh spectral norm nearer to its weights.
-    assert measure_judge(D, mixed, side=64, device=CPU)["pairs"] == pytest.approx(0.5, abs=0.1)
+    assert measure_scores(D, mixed, side=64, device=CPU)["pairs"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_outputs_that_are_no_numbers_are_left_out():
@@ -229,7 +230,7 @@ def test_outputs_that_are_no_numbers_are_left_out():
             return image.mean(dim=(1, 2, 3), keepdim=True) * float("nan")
 
     shown = {True: gray(90), False: gray(60)}
-    assert measure_judge(Broken(), shown, side=16, device=CPU) == {}
+    assert measure_scores(Broken(), shown, side=16, device=CPU) == {}
 
 
 def test_a_discriminator_whose_spectral_norm_is_fresh_gives_numbers_of_usual_size():
@@ -239,7 +240,7 @@ def test_a_discriminator_whose_spectral_norm_is_fresh_gives_numbers_of_usual_siz
         # As the initialization does, which comes after the norm's first estimate.
         if hasattr(module, "parametrizations"):
             nn.init.normal_(module.parametrizations.weight.original, 0, 0.02)
-    made = measure_judge(D, {True: gray(90), False: gray(60)}, side=32, device=CPU)
+    made = measure_scores(D, {True: gray(90), False: gray(60)}, side=32, device=CPU)
     assert abs(made["score_real"]) < 100
 
 
@@ -270,7 +271,7 @@ def test_a_look_changes_nothing_of_the_run(tmp_path, make_images, D, training):
     drawn = str(random_states(CPU)), random.getstate()
     seen = probe(tmp_path, files=make_images(tmp_path / "trainA", 3))
 
-    seen.look(*map(on_cpu, generators), {"D_A": D, "D_B": D})
+    seen.evaluate(*map(on_cpu, generators), {"D_A": D, "D_B": D})
 
     assert (str(random_states(CPU)), random.getstate()) == drawn
     after = networks.state_dict()
@@ -284,9 +285,9 @@ def test_a_look_changes_nothing_of_the_run(tmp_path, make_images, D, training):
 def test_generators_that_draw_noise_draw_the_same_at_every_look(tmp_path, make_images):
     G = on_cpu(EDSRGenerator(4, blocks=1, noise=1))
     seen = probe(tmp_path, files=make_images(tmp_path / "trainA", 3))
-    first = seen.look(G, G)
+    first = seen.evaluate(G, G)
     torch.rand(5)
-    second = seen.look(G, G)
+    second = seen.evaluate(G, G)
     assert first[1] == second[1]
     assert first[0].image.tobytes() == second[0].image.tobytes()
 
@@ -300,7 +301,7 @@ def test_nothing_is_translated_twice(tmp_path, make_images):
             return super().forward(image)
 
     G = on_cpu(Counted(0))
-    probe(tmp_path, files=make_images(tmp_path / "trainA", 3)).look(G, G, {"D_A": Halves()})
+    probe(tmp_path, files=make_images(tmp_path / "trainA", 3)).evaluate(G, G, {"D_A": Halves()})
     # Each of three images there and back, in both directions.
     assert sum(passes) == 12
 
@@ -312,7 +313,7 @@ def test_with_a_scale_the_domains_differ_in_size(tmp_path, make_images):
     assert seen.crops == {"A": 8, "B": 16}
     G_AB = EDSRGenerator(4, blocks=1, scale=2)
     G_BA = EDSRGenerator(4, blocks=1, shrink=2)
-    _, values = seen.look(on_cpu(G_AB), on_cpu(G_BA), {"D_A": Halves(), "D_B": Halves()})
+    _, values = seen.evaluate(on_cpu(G_AB), on_cpu(G_BA), {"D_A": Halves(), "D_B": Halves()})
     names = (OF_PICTURES | OF_JUDGES) - {"change"}
     assert values.keys() == {f"{name}_{domain}" for name in names for domain in "AB"}
 
@@ -358,6 +359,6 @@ def test_an_unreadable_image_is_passed_over(tmp_path, make_images):
 
 def test_where_no_image_can_be_read_there_is_a_sheet_all_the_same(tmp_path):
     G = on_cpu(Brighter(1))
-    preview, values = probe(tmp_path).look(G, G, {"D_A": Halves()})
+    preview, values = probe(tmp_path).evaluate(G, G, {"D_A": Halves()})
     assert values == {}
     assert preview.image.width > 1000

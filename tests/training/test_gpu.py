@@ -6,17 +6,20 @@ import pytest
 import torch
 from PIL import Image
 from support.running import TINY, newest_state, train, wait_for
+from support.steps import build_model, build_step
 
 from cyclegan.config.errors import UserError
+from cyclegan.config.logs import log_to
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
+from cyclegan.data.files.domains import check_domains
+from cyclegan.data.files.sources import DataSources
+from cyclegan.hardware.distributed import SINGLE_PROCESS
 from cyclegan.losses.weighted import Clock
 from cyclegan.networks.execution import EAGER_FP32, ExecutionPlan
-from cyclegan.training.algorithm.model import build_model
 from cyclegan.training.algorithm.optimizers import scale_learning_rate
-from cyclegan.training.resources.trial_step import check_memory, with_batch_size
-from cyclegan.training.statistics.async_metrics import Readings
-from cyclegan.training.step import Stepper
+from cyclegan.training.build.build_plan import PlanBuilder
+from cyclegan.training.statistics.async_metrics import AsyncMetrics
 from cyclegan.translate import Translator
 
 pytestmark = [
@@ -47,13 +50,14 @@ PARTS = [
 ]
 
 
-def losses(device: str, *, speed=EAGER_FP32, count=4, **options) -> list[dict[str, float]]:
+def losses(device: str, *, plan=EAGER_FP32, count=4, **options) -> list[dict[str, float]]:
     settings = check(TrainSettings, {**SMALL, "pool_size": 2, **options})
     torch.manual_seed(0)
-    dtype = torch.float64 if speed.precision == "fp32" else torch.float32
+    dtype = torch.float64 if plan.precision == "fp32" else torch.float32
     said: list[str] = []
+    log_to(said.append)
     model = build_model(settings).to(device, dtype)
-    stepper = Stepper(model, settings, speed=speed, say=said.append)
+    training_step = build_step(model, settings, plan=plan)
     random = torch.Generator().manual_seed(1)
     steps = []
     for step in range(count):
@@ -62,12 +66,15 @@ def losses(device: str, *, speed=EAGER_FP32, count=4, **options) -> list[dict[st
         # The last step's batch is short.
         real_A, real_B = drawn.to(dtype)[:, : 1 if step == count - 1 else 2]
         real_A = real_A[..., :: settings.scale, :: settings.scale]
-        for optimizer in (stepper.optimizer_G, stepper.optimizer_D):
+        for optimizer in (
+            training_step.generators.optimizer,
+            training_step.discriminators.optimizer,
+        ):
             scale_learning_rate(optimizer, 1 - step / count)
-        values = stepper.step(real_A.to(device), real_B.to(device), Clock(step, step / count))
-        # Each image's cycle error belongs to what a recorded step gives.
-        means = {name: each.mean() for name, each in stepper.errors.items()}
-        assert all(len(each) == len(real_A) for each in stepper.errors.values())
+        values = training_step(real_A.to(device), real_B.to(device), Clock(step, step / count))
+        # The cycle errors of the images are among what a CUDA graph writes.
+        means = {name: each.mean() for name, each in training_step.cycle_errors.items()}
+        assert all(len(each) == len(real_A) for each in training_step.cycle_errors.values())
         steps.append({name: float(value) for name, value in (values | means).items()})
     assert not said
     return steps
@@ -103,9 +110,9 @@ def _compiled_anew():
 
 def test_what_is_drawn_is_drawn_anew_at_every_replay():
     options = {"diffaugment": "translation + cutout", "nce": "patch_nce(patches=16, channels=8)"}
-    speed = ExecutionPlan(cuda_graphs=True, fused_optimizer=True)
-    first = losses("cuda", speed=speed, count=10, **options)
-    assert losses("cuda", speed=speed, count=10, **options) == first
+    plan = ExecutionPlan(cuda_graphs=True, fused_optimizer=True)
+    first = losses("cuda", plan=plan, count=10, **options)
+    assert losses("cuda", plan=plan, count=10, **options) == first
     # A discriminator that always saw the same cutout would soon know it.
     assert len({step["D_A"] for step in first}) == len(first)
 
@@ -117,15 +124,17 @@ def test_what_is_drawn_is_drawn_anew_at_every_replay():
 )
 @pytest.mark.parametrize("compile", ["off", "default"])
 def test_recorded_steps_give_the_losses_of_those_that_run_as_they_are(compile, options):
-    speed = ExecutionPlan(cuda_graphs=True, fused_optimizer=True, compile=compile)
-    recorded = losses("cuda", speed=speed, count=12, **options)
+    plan = ExecutionPlan(cuda_graphs=True, fused_optimizer=True, compile=compile)
+    recorded = losses("cuda", plan=plan, count=12, **options)
     for mine, its in zip(recorded, losses("cuda", count=12, **options), strict=True):
         assert mine == pytest.approx(its, rel=1e-6)
 
 
 def test_a_step_with_all_that_saves_time_stays_near_the_plain_one():
-    speed = ExecutionPlan("bf16", channels_last=True, compile="default", fused_optimizer=True, cuda_graphs=True)
-    fast, plain = losses("cuda", speed=speed, count=8), losses("cuda", count=8)
+    plan = ExecutionPlan(
+        "bf16", channels_last=True, compile="default", fused_optimizer=True, cuda_graphs=True
+    )
+    fast, plain = losses("cuda", plan=plan, count=8), losses("cuda", count=8)
     for mine, its in zip(fast, plain, strict=True):
         assert mine == pytest.approx(its, rel=0.1, abs=0.02)
 
@@ -138,32 +147,42 @@ def test_a_classic_step_in_bf16_fits_a_small_gpu(side, most):
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    speed = ExecutionPlan("bf16", channels_last=True, fused_optimizer=True)
-    stepper = Stepper(build_model(settings).cuda(), settings, speed=speed)
+    plan = ExecutionPlan("bf16", channels_last=True, fused_optimizer=True)
+    training_step = build_step(build_model(settings).cuda(), settings, plan=plan)
     for _ in range(3):
-        stepper.step(*(torch.rand(2, 1, 3, side, side, device="cuda") * 2 - 1))
+        training_step(*(torch.rand(2, 1, 3, side, side, device="cuda") * 2 - 1))
     assert torch.cuda.max_memory_allocated() - before < most
 
 
-SIZES = {"A": (256, 256), "B": (256, 256)}
+DEVICE = torch.device("cuda", 0)
 
 
-def test_the_batch_size_that_fits_grows_as_blocks_are_computed_again():
-    values = {"dataroot": "x", "name": "x", "batch_size": "auto", "generator": "resnet(blocks=9)"}
+def domains_of(settings: TrainSettings):
+    return check_domains(DataSources(**settings.data_options))
+
+
+def test_the_batch_size_that_fits_grows_as_blocks_are_computed_again(dataroot):
+    values = {
+        "dataroot": dataroot,
+        "name": "x",
+        "batch_size": "auto",
+        "generator": "resnet(blocks=9)",
+    }
     found = {}
     for again in (False, True):
         settings = check(TrainSettings, {**values, "checkpoint_activations": again})
-        fitting = with_batch_size(settings, torch.device("cuda", 0), SIZES, most=4)
+        planner = PlanBuilder(settings)
+        fitting = planner.with_batch_size(domains_of(settings), DEVICE, SINGLE_PROCESS)
         found[again] = fitting.batch_size
-    assert 1 <= found[False] <= found[True] <= 4
+    assert 1 <= found[False] <= found[True]
 
 
 def test_the_pool_stays_on_the_device():
     settings = check(TrainSettings, {**SMALL, "pool_size": 2})
-    stepper = Stepper(build_model(settings).cuda(), settings)
+    training_step = build_step(build_model(settings).cuda(), settings)
     images = torch.zeros(1, 3, 32, 32, device="cuda")
-    stepper.step(images, images)
-    assert all(i.is_cuda for pool in stepper.pools.values() for i in pool.images)
+    training_step(images, images)
+    assert all(i.is_cuda for pool in training_step.pools.values() for i in pool.images)
 
 
 def test_the_real_command_trains_and_resumes_on_the_gpu(dataroot, tmp_path):
@@ -195,31 +214,36 @@ def test_a_deterministic_run_that_is_killed_and_resumed_is_the_uninterrupted_one
 @pytest.mark.parametrize("graph", [False, True])
 def test_a_step_that_is_not_finite_changes_no_weight(graph):
     settings = check(TrainSettings, {**SMALL, "pool_size": 2})
-    stepper = Stepper(build_model(settings).cuda(), settings, speed=ExecutionPlan(cuda_graphs=graph, fused_optimizer=True))
+    training_step = build_step(
+        build_model(settings).cuda(),
+        settings,
+        plan=ExecutionPlan(cuda_graphs=graph, fused_optimizer=True),
+    )
     good = torch.rand(2, 2, 3, 32, 32, device="cuda") * 2 - 1
     for step in range(6):
-        stepper.step(*good, Clock(step, 0))
-    before = {key: value.clone() for key, value in stepper.model.state_dict().items()}
-    values = stepper.step(*(good * float("nan")), Clock(6, 0))
+        training_step(*good, Clock(step, 0))
+    before = {key: value.clone() for key, value in training_step.model.state_dict().items()}
+    values = training_step(*(good * float("nan")), Clock(6, 0))
     assert not values["gradient_G_AB"].isfinite()
-    for key, value in stepper.model.state_dict().items():
+    for key, value in training_step.model.state_dict().items():
         assert torch.equal(value, before[key]), key
-    assert all(v.isfinite() for v in stepper.step(*good, Clock(7, 0)).values())
+    assert all(v.isfinite() for v in training_step(*good, Clock(7, 0)).values())
 
 
-def test_a_step_that_does_not_fit_is_told_with_what_would():
-    values = {"dataroot": "x", "name": "x", "batch_size": 4096, "crop_size": 256}
+def test_a_step_that_does_not_fit_is_told_with_what_would(dataroot):
+    values = {"dataroot": dataroot, "name": "x", "batch_size": 4096, "crop_size": 256}
+    settings = check(TrainSettings, values)
     with pytest.raises(UserError, match=r"a step does not fit.*this would: --batch_size \d+"):
-        check_memory(check(TrainSettings, values), torch.device("cuda", 0), SIZES)
+        PlanBuilder(settings).check_memory(domains_of(settings), DEVICE, SINGLE_PROCESS)
 
 
 def test_readings_come_in_order_and_behind_the_step():
-    readings = Readings(torch.device("cuda", 0))
+    readings = AsyncMetrics(torch.device("cuda", 0))
     seen = []
     for step in range(5):
         seen += readings.put(step, {"a": torch.full((), float(step), device="cuda")})
     assert [reading.step for reading in seen] == [0, 1, 2]
-    seen += readings.rest()
+    seen += readings.flush()
     assert [(reading.step, reading.values) for reading in seen] == [
         (step, {"a": float(step)}) for step in range(5)
     ]

@@ -4,19 +4,20 @@ import math
 
 import pytest
 import torch
+from support.steps import build_schedule
 from torch import nn
 
 from cyclegan.config.errors import UserError
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
+from cyclegan.training.algorithm import optimizers
 from cyclegan.training.algorithm.lr_schedule import (
     SCHEDULES,
     Linear,
     Moment,
     Plateau,
-    Schedule,
 )
-from cyclegan.training.algorithm.optimizers import OPTIMIZERS, build_optimizer, scale_learning_rate
+from cyclegan.training.algorithm.optimizers import OPTIMIZERS, scale_learning_rate
 
 
 def settings(**options) -> TrainSettings:
@@ -24,11 +25,20 @@ def settings(**options) -> TrainSettings:
 
 
 def rates(epoch_length: int = 1000, **options) -> list[float]:
-    schedule = Schedule(settings(**options), epoch_length=epoch_length)
+    chosen = settings(**options)
+    schedule = build_schedule(chosen, epoch_length=epoch_length)
     return [
-        schedule.factor(step=step, position=step * schedule.settings.batch_size)
+        schedule.factor(step=step, position=step * chosen.images_per_step)
         for step in range(schedule.total_steps)
     ]
+
+
+def build_optimizer(parameters, chosen: TrainSettings, *, of: str) -> torch.optim.Optimizer:
+    """The optimizer of the generators ("G") or the discriminators ("D")."""
+    term, lr = chosen.optimizer, chosen.lr
+    if of == "D":
+        term, lr = chosen.optimizer_D or term, chosen.lr_D or lr
+    return optimizers.build_optimizer(parameters, term, lr=lr, beta1=chosen.beta1)
 
 
 def weight(value: float = 1.0) -> nn.Parameter:
@@ -42,7 +52,7 @@ def test_the_linear_schedule_is_the_published_one():
 
 
 def test_an_epoch_is_the_tick_and_a_short_last_batch_counts():
-    schedule = Schedule(settings(n_epochs=1, n_epochs_decay=1, batch_size=4), epoch_length=10)
+    schedule = build_schedule(settings(n_epochs=1, n_epochs_decay=1, batch_size=4), epoch_length=10)
     assert (schedule.steps_per_epoch, schedule.total_steps) == (3, 6)
     assert schedule.factor(step=2, position=8) == 1
     assert schedule.factor(step=3, position=10) == pytest.approx(0.5)
@@ -97,7 +107,7 @@ def test_a_plateau_goes_on_from_its_saved_state():
 
 def test_a_plateau_is_measured_every_epoch_unless_told_otherwise():
     def every(**options) -> int:
-        return Schedule(settings(**options), epoch_length=7).evaluate_every
+        return build_schedule(settings(**options), epoch_length=7).evaluate_every
 
     assert every(schedule="plateau") == 7
     assert every(schedule="plateau", evaluate_every=3) == 3
@@ -116,7 +126,7 @@ def test_every_schedule_begins_at_the_first_rate_and_stays_positive(name):
 )
 def test_a_schedule_that_makes_no_sense_is_refused(expression):
     with pytest.raises(UserError, match="--schedule"):
-        Schedule(settings(schedule=expression), epoch_length=10)
+        build_schedule(settings(schedule=expression), epoch_length=10)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -1,4 +1,4 @@
-"""The sheet of previews, and pictures small enough to be sent."""
+"""The preview grid, and pictures small enough to be sent."""
 
 import io
 
@@ -12,11 +12,11 @@ from cyclegan.training.statistics.preview_grid import (
     CELL,
     WIDTH,
     ZOOM,
-    Row,
+    PreviewRow,
+    center_crop,
     cycle_error,
+    draw_grid,
     heat,
-    middle,
-    sheet,
     worst_window,
 )
 
@@ -25,8 +25,8 @@ def gray(value: int, size: tuple[int, int] = (32, 32)) -> Image.Image:
     return Image.new("RGB", size, (value,) * 3)
 
 
-def row(*, real=None, fake=None, rec=None, name="image.png") -> Row:
-    return Row(name, real or gray(100), fake or gray(120), rec or gray(103))
+def row(*, real=None, fake=None, rec=None, name="image.png") -> PreviewRow:
+    return PreviewRow(name, real or gray(100), fake or gray(120), rec or gray(103))
 
 
 def lightness(colours: np.ndarray) -> np.ndarray:
@@ -73,10 +73,10 @@ def test_a_window_of_an_even_error_lies_in_the_middle():
 
 
 def test_each_image_is_a_row_under_the_header_of_its_domain():
-    one, two = sheet([row()], []).height, sheet([row(), row()], []).height
+    one, two = draw_grid([row()], []).height, draw_grid([row(), row()], []).height
     header = 2 * one - two
-    assert sheet([row()], [row(), row()]).height == 2 * header + 3 * (two - one) - 12
-    assert sheet([row()], [row()]).width == WIDTH
+    assert draw_grid([row()], [row(), row()]).height == 2 * header + 3 * (two - one) - 12
+    assert draw_grid([row()], [row()]).width == WIDTH
     assert 1200 <= WIDTH <= 1310
 
 
@@ -85,12 +85,12 @@ def test_a_row_shows_the_images_the_error_and_the_worst_place_enlarged():
     levels = np.full((128, 128, 3), 100, dtype=np.uint8)
     levels[64:96, 32:64] = 110
     one = row(real=gray(100, (128, 128)), fake=gray(50, (128, 128)), rec=Image.fromarray(levels))
-    page = np.asarray(sheet([one], []))
+    page = np.asarray(draw_grid([one], []))
     top = page.shape[0] - 12 - 8 - CELL
     lefts = [12 + index * (CELL + 8) for index in range(4)]
     at = [tuple(page[top + 10, left + 10]) for left in lefts]
     assert at == [(100,) * 3, (50,) * 3, (100,) * 3, (0, 0, 4)]
-    # In the middle of the error, which is all of it at the end of the scale.
+    # In the center_crop of the error, which is all of it at the end of the scale.
     assert tuple(page[top + 125, lefts[3] + 75]) == (252, 253, 191)
     zooms = [lefts[3] + CELL + 8 + index * (ZOOM + 8) for index in range(3)]
     middles = [page[top + ZOOM // 2, left + ZOOM // 2, 0] for left in zooms]
@@ -103,7 +103,7 @@ def test_a_row_shows_the_images_the_error_and_the_worst_place_enlarged():
 def test_the_window_is_framed_on_the_images():
     levels = np.full((128, 128, 3), 100, dtype=np.uint8)
     levels[0:36, 0:36] = 110
-    page = np.asarray(sheet([row(real=gray(100, (128, 128)), rec=Image.fromarray(levels))], []))
+    page = np.asarray(draw_grid([row(real=gray(100, (128, 128)), rec=Image.fromarray(levels))], []))
     top = page.shape[0] - 12 - 8 - CELL
     for index in range(4):
         line = page[top + 20, 12 + index * (CELL + 8) :][:CELL]
@@ -116,8 +116,8 @@ def test_the_window_is_framed_on_the_images():
 def test_with_a_scale_the_smaller_images_are_enlarged_bicubically():
     small, large = picture((24, 20), seed=1), picture((48, 40), seed=2)
     enlarged = small.resize(large.size, Image.Resampling.BICUBIC)
-    scaled = np.asarray(sheet([Row("a", small, large, small)], []))
-    as_large = np.asarray(sheet([Row("a", enlarged, large, enlarged)], []))
+    scaled = np.asarray(draw_grid([PreviewRow("a", small, large, small)], []))
+    as_large = np.asarray(draw_grid([PreviewRow("a", enlarged, large, enlarged)], []))
     assert scaled.shape == as_large.shape
     below = 12 + 30 + 22
     np.testing.assert_array_equal(scaled[below:], as_large[below:])
@@ -127,25 +127,26 @@ def test_with_a_scale_the_smaller_images_are_enlarged_bicubically():
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (512, 30), (17, 16)])
 def test_images_of_any_shape_have_room(size):
-    one = Row("n" * 200 + ".png", *(picture(size, seed=seed) for seed in range(3)))
-    assert sheet([one], [one]).width == WIDTH
+    one = PreviewRow("n" * 200 + ".png", *(picture(size, seed=seed) for seed in range(3)))
+    assert draw_grid([one], [one]).width == WIDTH
 
 
 def test_the_middle_of_an_image_is_cut_and_a_small_one_left():
     image = gray(0, (10, 6))
     image.putpixel((4, 2), (255, 0, 0))
-    cut = middle(image, 4)
+    cut = center_crop(image, 4)
     assert cut.size == (4, 4)
     assert cut.getpixel((1, 1)) == (255, 0, 0)
-    assert middle(image, 20).size == (10, 6)
+    assert center_crop(image, 20).size == (10, 6)
 
 
 @pytest.mark.slow
 def test_a_sheet_of_twice_sixteen_images_can_be_sent():
     noisy = [
-        Row(f"{i}.png", *(picture((256, 256), seed=3 * i + j) for j in range(3))) for i in range(16)
+        PreviewRow(f"{i}.png", *(picture((256, 256), seed=3 * i + j) for j in range(3)))
+        for i in range(16)
     ]
-    page = sheet(noisy, noisy)
+    page = draw_grid(noisy, noisy)
     data = preview_jpeg(page)
     assert len(data) <= PREVIEW_BYTES
     sent = Image.open(io.BytesIO(data))

@@ -6,7 +6,7 @@ from support.running import TINY, train
 from cyclegan.config.errors import UserError
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.training.resume import changes
+from cyclegan.training.build.continued import changed_options
 
 BEGUN = {"dataroot": "data", "name": "run", "generator": "resnet(blocks=6)", "ngf": 32}
 
@@ -34,7 +34,7 @@ def settings(**options) -> TrainSettings:
     ids=str,
 )
 def test_what_may_change_is_listed(options, said):
-    assert changes(settings(), settings(**options)) == said
+    assert changed_options(settings(), settings(**options)) == said
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_what_may_change_is_listed(options, said):
 def test_what_may_not_is_refused_by_name(options):
     ((name, value),) = options.items()
     with pytest.raises(UserError, match="cannot change any more: leave it out") as caught:
-        changes(settings(), settings(lr=1e-4, **options))
+        changed_options(settings(), settings(lr=1e-4, **options))
     assert str(caught.value).startswith(f"--{name} {value}: the run run was begun with")
 
 

@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+from support.steps import build_model
 from torch import nn
 
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.training.algorithm.image_pool import ImagePool
-from cyclegan.training.algorithm.model import build_model, check_sizes
-from cyclegan.training.algorithm.optimizers import Averaged
-from cyclegan.training.statistics.meter import Meter
+from cyclegan.training.algorithm.optimizers import MovingAverage
+from cyclegan.training.build.build_step import StepBuilder
+from cyclegan.training.statistics.async_metrics import RunningMeans
 
 
 def settings(**options) -> TrainSettings:
@@ -60,7 +61,7 @@ def test_the_average_warms_up_and_then_follows_slowly():
     networks = nn.ModuleDict({"G": nn.Linear(1, 1, bias=False)})
     weight = networks["G"].weight
     nn.init.zeros_(weight)
-    averaged = Averaged(networks, decay=0.999)
+    averaged = MovingAverage(networks, decay=0.999)
     for value in (1.0, 2.0):
         nn.init.constant_(weight, value)
         averaged.update()
@@ -70,11 +71,11 @@ def test_the_average_warms_up_and_then_follows_slowly():
 
 def test_without_decay_the_average_is_the_network_itself():
     networks = nn.ModuleDict({"G": nn.Linear(1, 1)})
-    assert Averaged(networks, decay=0).networks is networks
+    assert MovingAverage(networks, decay=0).networks is networks
 
 
 def test_the_meter_gives_means_and_starts_over():
-    meter = Meter()
+    meter = RunningMeans()
     for value in (1.0, 2.0, 6.0):
         meter.update({"cycle_A": value})
     assert meter.read() == {"cycle_A": 3.0}
@@ -82,7 +83,7 @@ def test_the_meter_gives_means_and_starts_over():
 
 
 def test_what_is_not_finite_is_no_part_of_a_mean():
-    meter = Meter()
+    meter = RunningMeans()
     for value in (1.0, float("nan"), 3.0, float("inf")):
         meter.update({"cycle_A": value})
     assert meter.read() == {"cycle_A": 2.0}
@@ -105,4 +106,4 @@ def test_each_direction_may_have_a_generator_of_its_own():
 def test_crops_that_do_not_fit_the_networks_are_refused(options, remedy):
     small = settings(ngf=2, ndf=2, **options)
     with pytest.raises(ValueError, match=remedy):
-        check_sizes(build_model(small), small)
+        StepBuilder(small).check_sizes(build_model(small))

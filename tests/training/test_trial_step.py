@@ -1,15 +1,14 @@
-"""What a GPU's memory holds: --batch_size auto, and what is said where a step does not fit."""
+"""What fits into a GPU's memory: --batch_size auto, and the advice if a step does not fit."""
 
 import pytest
 import torch
 from support.running import TINY, train
+from support.steps import build_model, build_step
 
 from cyclegan.config.errors import UserError
 from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
-from cyclegan.training.algorithm.model import build_model
-from cyclegan.training.resources.trial_step import advice, largest, with_batch_size
-from cyclegan.training.step import Stepper
+from cyclegan.training.resources.trial_step import StepSize, advice, largest, largest_batch_size
 
 SIZES = {"A": (256, 256), "B": (256, 256)}
 
@@ -28,15 +27,15 @@ def test_the_largest_that_fits_is_found_with_few_tries(fitting, most):
     assert max(tried) <= most
 
 
-def test_a_number_is_taken_as_it_is():
-    settings = check(TrainSettings, {"dataroot": "x", "name": "x", "batch_size": 7})
-    assert with_batch_size(settings, torch.device("cpu"), SIZES, most=100) is settings
+def test_the_largest_batch_size_that_fits_is_found():
+    fits = in_memory(5 * 256**2)
+    assert largest_batch_size(fits, StepSize(1), SIZES, most=100) == 5
+    assert largest_batch_size(fits, StepSize(1), SIZES, most=3) == 3
 
 
-def test_auto_goes_by_the_memory_of_a_gpu_alone():
-    settings = check(TrainSettings, {"dataroot": "x", "name": "x", "batch_size": "auto"})
-    with pytest.raises(UserError, match="--batch_size auto goes by a GPU.*give a number"):
-        with_batch_size(settings, torch.device("cpu"), SIZES, most=100)
+def test_a_batch_of_one_that_does_not_fit_is_refused_with_what_would():
+    with pytest.raises(UserError, match="not even a batch of one.*--checkpoint_activations"):
+        largest_batch_size(in_memory(0.5 * 256**2), StepSize(1), SIZES, most=100)
 
 
 def test_the_command_takes_auto_and_refuses_what_is_no_number(dataroot, tmp_path):
@@ -58,24 +57,24 @@ def test_four_batches_in_turn_are_one_four_times_as_large(dtype, steps):
     for batches in ({"batch_size": 8}, {"batch_size": 2, "accumulate": 4}):
         settings = check(TrainSettings, {**small, **networks, **batches})
         torch.manual_seed(0)
-        stepper = Stepper(build_model(settings).to(dtype), settings)
+        stepper = build_step(build_model(settings).to(dtype), settings)
         random = torch.Generator().manual_seed(1)
         for _ in range(steps):
             drawn = torch.rand(2, 8, 3, 16, 16, generator=random, dtype=dtype)
-            stepper.step(*(2 * drawn - 1))
+            stepper(*(2 * drawn - 1))
         weights.append(stepper.model.state_dict())
     for key, value in weights[0].items():
         torch.testing.assert_close(weights[1][key], value, rtol=0, atol=1e-6)
 
 
 def in_memory(room):
-    """Whether a step fits, were its memory the pixels of a batch, a quarter of them where blocks
-    are recomputed.
+    """Whether a step fits if its memory is the pixels of a batch, or a quarter of them with
+    activation checkpointing.
     """
 
-    def fits(settings, sizes):
-        pixels = settings.batch_size * max(width * height for width, height in sizes.values())
-        return pixels / (4 if settings.checkpoint_activations else 1) <= room
+    def fits(size, images):
+        pixels = size.batch_size * max(width * height for width, height in images.values())
+        return pixels / (4 if size.activation_checkpointing else 1) <= room
 
     return fits
 
@@ -98,5 +97,4 @@ def in_memory(room):
     ],
 )
 def test_what_would_fit_is_tried_and_said(batch_size, room, expected):
-    settings = check(TrainSettings, {"dataroot": "x", "name": "x", "batch_size": batch_size})
-    assert list(advice(settings, SIZES, in_memory(room))) == expected
+    assert list(advice(StepSize(batch_size), SIZES, in_memory(room))) == expected

@@ -1,4 +1,4 @@
-"""What is told of the networks' layers."""
+"""Update ratios and histograms of layers."""
 
 import math
 
@@ -8,41 +8,43 @@ from torch import nn
 
 from cyclegan.training.statistics.weight_statistics import (
     BINS,
-    SAMPLED,
+    NUM_SAMPLED,
     histograms,
-    ratios,
-    samples,
+    sample_weights,
+    update_ratios,
 )
 
 
 def test_a_ratio_is_the_length_of_the_step_over_that_of_the_weights():
     network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.InstanceNorm2d(3, affine=True))
-    before = samples({"G_AB": network})
+    before = sample_weights({"G_AB": network})
     length = float(network[0].weight.detach().norm())
     with torch.no_grad():
         network[0].weight.add_(0.25)
         network[0].bias.add_(100)
         network[1].weight.add_(100)
-    found = ratios(before, samples({"G_AB": network}))
+    found = update_ratios(before, sample_weights({"G_AB": network}))
     assert found == {"ratio_G_AB": pytest.approx(0.25 * math.sqrt(54) / length)}
 
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
-def test_of_a_large_weight_some_numbers_stand_for_all(memory):
+def test_a_large_weight_is_sampled(memory):
     torch.manual_seed(0)
     network = nn.Conv2d(64, 64, 3).to(memory_format=memory)
-    before = samples({"D_A": network})
-    assert SAMPLED <= before["D_A"].numel() < 2 * SAMPLED
+    before = sample_weights({"D_A": network})
+    assert NUM_SAMPLED <= before["D_A"].numel() < 2 * NUM_SAMPLED
     with torch.no_grad():
         network.weight.mul_(1.001)
-    assert ratios(before, samples({"D_A": network}))["ratio_D_A"] == pytest.approx(1e-3, rel=1e-3)
+    assert update_ratios(before, sample_weights({"D_A": network}))["ratio_D_A"] == pytest.approx(
+        1e-3, rel=1e-3
+    )
 
 
 def test_a_network_without_weights_has_no_ratio():
-    assert samples({"G_AB": nn.Identity()}) == {}
+    assert sample_weights({"G_AB": nn.Identity()}) == {}
     network = nn.Linear(2, 2)
     nn.init.zeros_(network.weight)
-    assert ratios(samples({"G_AB": network}), samples({"G_AB": network})) == {}
+    assert update_ratios(sample_weights({"G_AB": network}), sample_weights({"G_AB": network})) == {}
 
 
 def test_histograms_count_weights_gradients_and_what_comes_out():
@@ -70,7 +72,7 @@ def test_values_that_are_not_finite_are_left_out():
     assert sum(weights.counts) == 1
 
 
-def test_nobody_listens_afterwards():
+def test_no_hooks_are_left():
     network = nn.Sequential(nn.Conv2d(1, 1, 1))
     histograms({"G_AB": network}, {"G_AB": torch.ones(1, 1, 2, 2)})
     assert not network[0]._forward_hooks

@@ -67,7 +67,7 @@ def test_half_precision_stays_within_a_few_levels_of_float32():
         assert difference.max() < 16
 
 
-def test_a_network_in_training_keeps_what_training_set(tmp_path: Path):
+def test_a_network_in_training_keeps_its_memory_format_and_mode(tmp_path: Path):
     network = small_resnet()
     network.train()
     blocks = [module for module in network.modules() if hasattr(module, "recompute")]
@@ -196,7 +196,7 @@ def test_compiling_without_a_compiler_is_refused_in_one_line(monkeypatch):
         planner(compile="default")
 
 
-def test_the_command_compiles_where_it_is_asked_to(
+def test_the_command_compiles_if_an_option_says_so(
     tmp_path: Path, compilations, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(devices, "has_compiler", lambda device: True)

@@ -1,4 +1,4 @@
-"""Whole folders through a translator, and single files."""
+"""Translation of folders and of single files."""
 
 import os
 from collections.abc import Callable
@@ -73,7 +73,7 @@ def test_a_batch_holds_images_of_one_size_only(tmp_path: Path) -> None:
     assert sorted(seen) == [[(8, 9)] * 2, [(8, 9)] * 2, [(9, 8)], [(9, 8)] * 2]
 
 
-def test_a_header_that_tells_another_size_stops_nothing(
+def test_a_wrong_size_in_a_header_is_harmless(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_folders, "image_size", lambda path: (1, 1))
@@ -92,7 +92,7 @@ def test_a_second_run_skips_what_is_there_and_overwrite_redoes_it(
     source = save(tmp_path / "in" / "a.png")
     assert translate(*words) == 0
     save(tmp_path / "in" / "b.png")
-    # Something else in its place shows whether it is made anew.
+    # Another image in its place shows whether it is written again.
     save(tmp_path / "out" / "a.png", seed=9)
     kept = levels(tmp_path / "out" / "a.png")
     assert translate(*words) == 0
@@ -103,7 +103,7 @@ def test_a_second_run_skips_what_is_there_and_overwrite_redoes_it(
     assert (levels(tmp_path / "out" / "a.png") - levels(source) == 3).all()
 
 
-def test_what_earlier_weights_or_an_earlier_source_made_is_made_anew(
+def test_translations_older_than_weights_or_source_are_made_again(
     translate, run: Path, tmp_path: Path
 ) -> None:
     words = ["--input", tmp_path / "in", "--output", tmp_path / "out"]
@@ -164,7 +164,7 @@ def test_an_image_too_large_for_the_memory_is_listed_and_the_rest_is_done(tmp_pa
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["10.png"]
 
 
-def test_an_error_of_our_own_is_not_hidden(tmp_path: Path) -> None:
+def test_an_error_in_the_program_is_not_hidden(tmp_path: Path) -> None:
     def translate(images: list[Image.Image]) -> list[Image.Image]:
         raise RuntimeError("shape mismatch")
 
@@ -216,9 +216,7 @@ def test_a_single_file_goes_into_a_folder_under_its_name(translate, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["photo", "photo.gif", "photo.dat"])
-def test_a_file_whose_ending_is_not_written_becomes_a_png(
-    name: str, translate, tmp_path: Path
-) -> None:
+def test_a_file_of_another_format_becomes_a_png(name: str, translate, tmp_path: Path) -> None:
     source = tmp_path / name
     picture(mode="P").save(source, "gif")
     assert translate("--input", source, "--output", tmp_path / "out") == 0
@@ -246,7 +244,7 @@ def test_a_kept_epoch_is_used(translate, run: Path, tmp_path: Path) -> None:
     assert (levels(tmp_path / "b.png") - levels(source) == 8).all()
 
 
-def test_only_the_first_images_are_translated_where_asked(translate, tmp_path: Path) -> None:
+def test_max_dataset_size_limits_the_images(translate, tmp_path: Path) -> None:
     for name in "abc":
         save(tmp_path / "in" / f"{name}.png")
     words = ["--input", tmp_path / "in", "--output", tmp_path / "out", "--max_dataset_size", "2"]

@@ -1,4 +1,4 @@
-"""test.py: its mistakes, weights alone, and the test images under the classic names."""
+"""test.py: mistakes, weights without a run, and the test images under the classic names."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def translate(run: Path, tmp_path: Path) -> Callable[..., int]:
     return partial(run_command, tmp_path)
 
 
-def test_away_from_a_terminal_one_line_is_printed(translate, tmp_path: Path, capsys) -> None:
+def test_one_line_is_printed_if_stdout_is_no_terminal(translate, tmp_path: Path, capsys) -> None:
     assert translate("--input", save(tmp_path / "a.png"), "--output", tmp_path / "out") == 0
     assert capsys.readouterr().out == f"1 images written to {tmp_path / 'out'}\n"
 
@@ -97,13 +97,13 @@ def test_weights_alone_translate_a_folder(translate, tmp_path: Path) -> None:
     torch.save(nn.DataParallel(network).state_dict(), tmp_path / "horse2zebra.pth")
     source = save(tmp_path / "in" / "a.png", size=(17, 31))
     words = ["--weights", tmp_path / "horse2zebra.pth", "--input", tmp_path / "in"]
-    # On some CPUs auto is bf16, which differs by a level here and there.
+    # On some CPUs auto is bf16, which differs by one gray level in places.
     assert translate(*words, "--precision", "fp32", name=None) == 0
     target = tmp_path / "results/horse2zebra/test_latest/in_AtoB/a.png"
     assert (levels(target) == levels(on_cpu(network)(source))).all()
 
 
-def test_weights_of_an_import_path_translate_where_they_are_trusted(
+def test_trusted_weights_of_a_network_with_an_import_path_translate(
     translate, run: Path, tmp_path: Path
 ) -> None:
     source = save(tmp_path / "a.png")
@@ -133,6 +133,31 @@ def test_the_test_images_go_both_ways_under_the_classic_names(
             assert (levels(results / f"{stem}_real_{here}.png") == real).all()
             assert (levels(results / f"{stem}_fake_{there}.png") - real == by).all()
             assert (levels(results / f"{stem}_rec_{here}.png") - real == 3 - 5).all()
+
+
+@pytest.mark.parametrize("words", [[], ["--input", "in", "--output", "out"]])
+def test_a_dry_run_says_what_would_be_translated_and_writes_nothing(
+    words: list[str], translate, results: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "in" / "a.png")
+    before = sorted(tmp_path.rglob("*"))
+    assert translate(*words, "--dry_run") == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    printed = capsys.readouterr().out.splitlines()
+    run = tmp_path / "checkpoints" / "demo"
+    if words:
+        assert printed == [f"would translate AtoB by {run}: 1 of 1 images to out"]
+    else:
+        assert printed[0] == f"would copy: 2 of 2 images to {results}"
+        assert printed[1] == f"would translate AtoB by {run}: 2 of 2 images to {results}"
+        assert len(printed) == 6
+
+
+def test_a_dry_run_finds_missing_weights(translate, run: Path, tmp_path: Path, capsys) -> None:
+    (run / "latest_net_G_A.pth").unlink()
+    assert translate("--input", save(tmp_path / "a.png"), "--dry_run") == 2
+    assert "latest" in one_line(capsys)
 
 
 def test_one_direction_translates_one_folder(translate, results: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reading, translating and writing at the same time, within bounds, and what an error leaves."""
+"""Reading, translation and writing overlap within bounds; the state after an error."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from support.toys import save
 from cyclegan.translate import image_folders
 from cyclegan.translate.image_folders import TranslationJob, translate_files
 
-PATIENCE = 30
+TIMEOUT = 30
 
 
 def make_jobs(tmp_path: Path, count: int) -> list[TranslationJob]:
@@ -41,16 +41,14 @@ def test_a_batch_is_translated_while_the_last_is_being_written(
 
     # The first image is only written once the second is translated.
     waited: list[bool] = []
-    monkeypatch.setattr(
-        image_folders, "save_image", lambda *_: waited.append(second.wait(PATIENCE))
-    )
+    monkeypatch.setattr(image_folders, "save_image", lambda *_: waited.append(second.wait(TIMEOUT)))
     jobs = make_jobs(tmp_path, 2)
     assert len(list(translate_files(translate, jobs, batch_size=1, num_threads=1))) == 2
     assert waited == [True, True]
 
 
 @pytest.mark.parametrize(("batch_size", "num_threads"), [(2, 1), (1, 3), (2, 2)])
-def test_what_is_translated_but_not_written_is_bounded(
+def test_the_number_of_unwritten_translations_is_bounded(
     batch_size: int, num_threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     translated = written = 0
@@ -66,7 +64,7 @@ def test_what_is_translated_but_not_written_is_bounded(
 
     def write(*_: object) -> None:
         nonlocal written
-        free.wait(PATIENCE)
+        free.wait(TIMEOUT)
         with lock:
             written += 1
 
@@ -121,7 +119,7 @@ def test_a_target_that_cannot_be_written_raises(tmp_path: Path) -> None:
         list(translate_files(same, jobs, batch_size=2, num_threads=2))
 
 
-def test_after_an_error_no_further_file_is_begun(
+def test_no_further_file_is_begun_after_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[str] = []
@@ -130,12 +128,12 @@ def test_after_an_error_no_further_file_is_begun(
     def write(_: object, path: Path) -> None:
         begun.append(path.name)
         busy.set()
-        free.wait(PATIENCE)
+        free.wait(TIMEOUT)
 
     def translate(images: list[Image.Image]) -> list[Image.Image]:
         if len(images) == 1:
             # As Ctrl-C would, while one of the first batch's files is being written.
-            busy.wait(PATIENCE)
+            busy.wait(TIMEOUT)
             threading.Timer(0.2, free.set).start()
             raise KeyboardInterrupt
         return images

@@ -1,4 +1,4 @@
-"""A generator as a callable: images of any size, and where it is loaded from."""
+"""Translator: images of any size, and the files from which it is loaded."""
 
 import json
 import math
@@ -55,7 +55,7 @@ def test_a_reducing_generator_rounds_sizes_up(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", [(40, 32), (41, 31)])
-def test_the_fixed_enlargement_is_pillows(size: tuple[int, int]) -> None:
+def test_bicubic_enlargement_equals_pillows(size: tuple[int, int]) -> None:
     # Far from black and white: Pillow clips between its two passes, we after both.
     image = Image.eval(picture(size), lambda level: 100 + level // 8)
     expected = image.resize((2 * size[0], 2 * size[1]), Image.Resampling.BICUBIC)
@@ -83,7 +83,7 @@ def test_a_fresh_residual_generator_returns_every_image(size: tuple[int, int]) -
 
 
 @pytest.mark.parametrize(("by", "level"), [(300, 255), (-300, 0)])
-def test_values_past_the_range_are_clipped_and_do_not_wrap(by: int, level: int) -> None:
+def test_values_out_of_range_are_clipped_and_do_not_wrap(by: int, level: int) -> None:
     assert (levels(on_cpu(Brighter(by))(picture())) == level).all()
 
 
@@ -112,7 +112,7 @@ def test_a_batch_equals_its_images_one_by_one(norm: str) -> None:
     together, alone = translator.batch(images), [translator(image) for image in images]
     assert not (levels(together[0]) == levels(together[1])).all()
     for one, other in zip(together, alone, strict=True):
-        # A level may fall the other way where it lies on the edge of rounding.
+        # A value close to a rounding boundary may be rounded the other way.
         assert abs(levels(one) - levels(other)).max() <= 1
 
 
@@ -169,14 +169,16 @@ def shareable(folder: Path, about: dict[str, str]) -> tuple[nn.Module, Path]:
     return network, path
 
 
-def test_weights_that_travel_alone_say_which_network_they_are_of(tmp_path: Path) -> None:
+def test_a_safetensors_file_names_its_network(tmp_path: Path) -> None:
     own = {"generator": "resnet(blocks=1, norm=batch)", "ngf": 2}
     network, path = shareable(tmp_path, {"network": "G_BA", "settings": json.dumps(own)})
     loaded = Translator.load(path, device="cpu")
     assert (levels(loaded(picture())) == levels(on_cpu(network)(picture()))).all()
 
 
-def test_weights_of_others_in_that_format_are_told_from_their_shapes(tmp_path: Path) -> None:
+def test_the_network_of_a_foreign_safetensors_file_is_detected(
+    tmp_path: Path,
+) -> None:
     network, path = shareable(tmp_path, {"format": "pt"})
     loaded = Translator.load(path, device="cpu")
     assert (levels(loaded(picture())) == levels(on_cpu(network)(picture()))).all()
@@ -192,7 +194,7 @@ def test_weights_of_others_in_that_format_are_told_from_their_shapes(tmp_path: P
         ({"network": "G_AB", "settings": '{"ngf": 8}'}, "does not fit this network"),
     ],
 )
-def test_words_that_travel_with_weights_are_not_trusted(
+def test_the_metadata_of_weights_is_not_trusted(
     about: dict[str, str], sentence: str, tmp_path: Path
 ) -> None:
     _, path = shareable(tmp_path, about)
@@ -212,7 +214,7 @@ def test_a_run_of_import_paths_needs_trust(run: Path) -> None:
         Translator.load(run, device="cpu")
 
 
-def test_weights_beside_their_settings_are_built_by_them(run: Path) -> None:
+def test_weights_beside_their_settings_are_loaded_by_them(run: Path) -> None:
     translator = Translator.load(run / "latest_net_G_B.pth", device="cpu", trust_imports=True)
     assert (levels(translator(picture())) - levels(picture()) == -5).all()
 

@@ -1,5 +1,6 @@
 """Checks the training images of both domains before a long run begins."""
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from cyclegan.data.files.images import SUFFIXES, UnreadableImage, image_size, re
 from cyclegan.data.files.reading import ImageFile, RetryPolicy, TarMember, size_of
 from cyclegan.data.files.sources import DataSources, source_exists
 
-# The files of a domain of up to this size are decoded before training. Of a larger one only the
+# The files of a domain of up to this size are decoded before training. For a larger one only the
 # headers are read, and a damaged file is reported when it is drawn.
 FULL_CHECK_BYTES = 200_000_000
 
@@ -40,10 +41,8 @@ class DomainImages:
 
     def describe(self, name: str) -> str:
         """One line: the number of images and their sizes."""
-        smallest, largest = min(self.sizes, key=_area), max(self.sizes, key=_area)
-        sizes = f"{smallest[0]}x{smallest[1]}"
-        if smallest != largest:
-            sizes += f" to {largest[0]}x{largest[1]}"
+        extremes = min(self.sizes, key=math.prod), max(self.sizes, key=math.prod)
+        sizes = " to ".join(dict.fromkeys(f"{width}x{height}" for width, height in extremes))
         where = f"{self.source}{self._tar_files()}"
         return f"{name}: {len(self.files)} images of {sizes} px in {where}"
 
@@ -185,7 +184,3 @@ def _remedy(sources: DataSources) -> str:
 def _first(names: Sequence[str], count: int = 10) -> str:
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return printable(", ".join(names[:count])) + more
-
-
-def _area(size: tuple[int, int]) -> int:
-    return size[0] * size[1]

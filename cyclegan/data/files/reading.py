@@ -30,15 +30,11 @@ MAX_BUFFERED_BYTES = 2**26
 MAX_OPEN_SHARDS = 128
 
 # Errors of a network drive that may pass. Not every system knows all of them.
-_TRANSIENT = frozenset(
-    getattr(errno, name)
-    for name in (
-        *("EIO", "EAGAIN", "EINTR", "ESTALE", "EREMOTEIO", "ENOLINK", "ECOMM"),
-        *("ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENETRESET"),
-        *("ECONNRESET", "ECONNABORTED", "ECONNREFUSED", "ENOTCONN", "ESHUTDOWN", "EPIPE"),
-    )
-    if hasattr(errno, name)
+_TRANSIENT_NAMES = (
+    "EIO EAGAIN EINTR ESTALE EREMOTEIO ENOLINK ECOMM ETIMEDOUT EHOSTDOWN EHOSTUNREACH ENETDOWN "
+    "ENETUNREACH ENETRESET ECONNRESET ECONNABORTED ECONNREFUSED ENOTCONN ESHUTDOWN EPIPE"
 )
+_TRANSIENT = {getattr(errno, name, -1) for name in _TRANSIENT_NAMES.split()}
 
 
 @dataclass(frozen=True)
@@ -92,8 +88,7 @@ class RetryPolicy:
             except OSError as error:
                 if error.errno not in _TRANSIENT:
                     raise
-                wait = next(waits, None)
-                if wait is None:
+                if (wait := next(waits, None)) is None:
                     self.consecutive_failures += 1
                     raise
                 time.sleep(wait)

@@ -245,7 +245,7 @@ def _write(file: BinaryIO, images: Iterable[np.ndarray | str]) -> None:
         pixels = np.ascontiguousarray(image)
         file.write(pixels.data)
         sizes.append(pixels.shape[:2])
-        checksums.append(zlib.crc32(pixels))
+        checksums.append(zlib.crc32(pixels.data))
     index = json.dumps({"sizes": sizes, "checksums": checksums, "broken": broken}).encode()
     file.write(index)
     file.write(_TAIL.pack(_MARK, len(index), zlib.crc32(index)))

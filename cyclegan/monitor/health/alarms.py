@@ -37,16 +37,7 @@ OVERSHOT = 0.25
 NETWORKS = ("G_AB", "G_BA", "D_A", "D_B")
 GENERATOR_INTO = {"A": "G_BA", "B": "G_AB"}
 # The metrics whose latest values the texts contain.
-_METRICS = (
-    "change",
-    "colour",
-    "contrast",
-    "correlation",
-    "diversity",
-    "gradient",
-    "pairs",
-    "ratio",
-)
+_METRICS = ("change", "colour", "contrast", "correlation", "diversity", "gradient", "pairs")
 
 
 @dataclass(frozen=True)
@@ -95,7 +86,7 @@ def _fields(series: MetricSeries) -> dict[str, object]:
     losses = series.all("D") or [0.0]
     first, last = losses[0], losses[-1]
     return {
-        **{name: series.latest(name) for name in _METRICS},
+        **{name: series.latest(name) for name in (*_METRICS, "ratio")},
         "domain": suffix,
         "network": suffix,
         "G": GENERATOR_INTO.get(suffix),
@@ -185,17 +176,18 @@ IMAGE_RULES = (
         _collapsed,
         "Images of fake_{domain} differ from each other {diversity:.0%} as much as their inputs do",
         "{G} makes nearly the same image of every input",
-        'hold translations to their inputs: --cycle "10*l1", --content "2*color"; or use a '
+        'tie translations to their inputs: --cycle "10*l1", --content "2*color"; or use a '
         "discriminator that sees a lack of variety: --discriminator batch_head",
     ),
     Rule(
         "colour inversion",
         "{G}",
         lambda domain: domain.highest("correlation") <= INVERTED,
-        "The light of fake_{domain} runs against that of its input (correlation {correlation:.2f})",
+        "The brightness of fake_{domain} is opposite to that of its input (correlation "
+        "{correlation:.2f})",
         "Light became dark, and the way back inverts it again, so that no cycle loss notices: "
         "wrong unless the domains are negatives of each other",
-        'start again, as this seldom mends itself, with --identity "5*l1" or --content "2*color"; '
+        'start again, since this seldom recovers, with --identity "5*l1" or --content "2*color"; '
         "if those are there already, with --seed 1",
     ),
     Rule(
@@ -203,9 +195,9 @@ IMAGE_RULES = (
         "{G}",
         _copies,
         "fake_{domain} is its input (correlation {correlation:.3f}, change {change:.1f} levels of "
-        "255), and D_{domain} knows it in {pairs:.0%} of pairs",
-        "Other losses hold {G} to its input more strongly than D_{domain} draws it away",
-        'loosen them: --identity none, --content none, --cycle "3*l1"; or raise the adversarial '
+        "255), and D_{domain} recognizes it in {pairs:.0%} of pairs",
+        "The other losses tie {G} to its input more strongly than D_{domain} pulls it away",
+        'lower them: --identity none, --content none, --cycle "3*l1"; or raise the adversarial '
         'weight: --adversarial "3*lsgan"',
     ),
     Rule(
@@ -223,7 +215,7 @@ IMAGE_RULES = (
         "{G}",
         lambda domain: domain.highest("contrast") < FLAT,
         "fake_{domain} has {contrast:.0%} of the contrast of real images",
-        "Its output has died away: the learning rate is too high, or nothing holds it",
+        "Its output is nearly uniform: the learning rate is too high, or no loss holds it",
         '{lower_G}, --identity "5*l1", --content "2*color"',
     ),
     Rule(
@@ -231,8 +223,7 @@ IMAGE_RULES = (
         "{G}",
         lambda domain: domain.lowest("contrast") > GARISH,
         "fake_{domain} has {contrast:.0%} of the contrast of real images",
-        "Its output has left the range of images: the learning rate is too high, or nothing holds "
-        "it",
+        "Its output is saturated: the learning rate is too high, or no loss holds it",
         '{lower_G}, --identity "5*l1", --content "2*color"',
     ),
     Rule(
@@ -240,7 +231,7 @@ IMAGE_RULES = (
         "{G}",
         lambda domain: domain.lowest("colour") >= OFF_COLOUR,
         "The mean colour of fake_{domain} is {colour:.0f} levels of 255 from that of real images",
-        "D_{domain} does not see colours, or does not mind them",
+        "D_{domain} does not see colours, or gives them no weight",
         '--identity "5*l1", --content "2*color"',
     ),
 )
@@ -260,7 +251,7 @@ NETWORK_RULES = (
         "{network}",
         lambda network: network.highest("gradient") < VANISHED,
         "The gradient of {network} has the norm {gradient:.1e}",
-        "It learns nothing more: its outputs are at their limits, or its layers are dead",
+        "It has stopped learning: its outputs are saturated, or its layers are dead",
         "--precision fp32; start again with {lower}",
     ),
     Rule(
@@ -268,7 +259,7 @@ NETWORK_RULES = (
         "{network}",
         lambda network: network.lowest("gradient") > EXPLODED * _usual_gradient(network) > 0,
         "The gradient of {network} has the norm {gradient:.3g}, where {usual:.3g} was usual",
-        "Training is about to leave what it has learned",
+        "Training is about to destroy what was learned",
         "--clip_grad {clip}, {lower}",
     ),
     Rule(
@@ -276,7 +267,7 @@ NETWORK_RULES = (
         "{network}",
         lambda network: network.lowest("ratio") > OVERSHOT,
         "One update is {ratio:.0%} of the weights of {network}; about 0.1% to 1% is usual",
-        "Each step forgets what others have learned",
+        "Each step destroys what others have learned",
         "{lower}",
     ),
 )

@@ -1,9 +1,9 @@
-"""The curves of a run: which there are, what is drawn together, and how they are smoothed."""
+"""The curves of a run: their names, their plots, and how they are smoothed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
-# What is drawn together, in the order in which it is shown: a title, and the first words of the
-# curves' names. A suffix is the domain of the images, or the network.
+# The plots in the order in which they are shown: a title, and the first words of the curves' names,
+# whose suffix is the domain of the images, or the network.
 GROUPS = {
     "generators against discriminators": ("adversarial",),
     "discriminators": ("D",),
@@ -29,36 +29,29 @@ GROUPS = {
 
 _LOSSES = ("adversarial", "D", "cycle", "identity", "content", "pseudo_pair", "nce", "penalty")
 
-# Of the newest point, in the mean.
+# The weight of the newest point in the moving average.
 _WEIGHT = 0.1
 
 
 def group(name: str) -> str | None:
-    """The title under which a curve is drawn; None for what is not drawn, as data_share."""
-    for title, words in GROUPS.items():
-        if any(_begins(name, word) for word in words):
-            return title
-    return None
+    """The title of a curve's plot; None for values that are not drawn, such as data_share."""
+    return next((title for title, words in GROUPS.items() if _begins(name, words)), None)
 
 
 def grouped(names: Iterable[str]) -> dict[str, list[str]]:
-    """The curves under their titles, in the order of GROUPS."""
-    known = {name: group(name) for name in sorted(names)}
-    together = {title: [n for n, found in known.items() if found == title] for title in GROUPS}
-    return {title: members for title, members in together.items() if members}
+    """The curves of each plot, in the order of GROUPS."""
+    titles = {name: group(name) for name in sorted(names)}
+    members = {title: [n for n, found in titles.items() if found == title] for title in GROUPS}
+    return {title: names for title, names in members.items() if names}
 
 
 def losses(values: Mapping[str, float]) -> dict[str, float]:
     """The losses among a report's values."""
-    return {
-        name: value
-        for name, value in values.items()
-        if any(_begins(name, word) for word in _LOSSES)
-    }
+    return {name: value for name, value in values.items() if _begins(name, _LOSSES)}
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Exponential means of a curve's values, from the first one on without a bias towards 0."""
+    """The exponential moving average of a curve, with the bias correction of Adam."""
     means: list[float] = []
     total, weight = 0.0, 0.0
     for value in values:
@@ -68,5 +61,5 @@ def smoothed(values: Sequence[float]) -> list[float]:
     return means
 
 
-def _begins(name: str, word: str) -> bool:
-    return name == word or name.startswith((f"{word}_", f"{word}."))
+def _begins(name: str, words: Iterable[str]) -> bool:
+    return any(name == word or name.startswith((f"{word}_", f"{word}.")) for word in words)

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _find(runs: Sequence[str], checkpoints_dir: Path) -> list[Path]:
-    from cyclegan.runs.folder import find_runs, is_run
+    from cyclegan.runs.folder import find_runs, last_written
 
     known = find_runs(checkpoints_dir) if checkpoints_dir.is_dir() else []
     if not runs and not known:
@@ -58,7 +58,8 @@ def _find(runs: Sequence[str], checkpoints_dir: Path) -> list[Path]:
         )
     run_dirs = []
     for run in runs:
-        choices = [path for path in (checkpoints_dir / run, Path(run).expanduser()) if is_run(path)]
+        places = (checkpoints_dir / run, Path(run).expanduser())
+        choices = [path for path in places if last_written(path)]
         if not choices:
             names = ", ".join(sorted(path.name for path in known)) or "none"
             raise UserError(

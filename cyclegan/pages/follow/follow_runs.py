@@ -1,7 +1,5 @@
 """The live pages of runs, finished or in training, from their files alone."""
 
-from __future__ import annotations
-
 import logging
 import re
 import tempfile
@@ -12,9 +10,10 @@ from pathlib import Path
 
 from cyclegan.config.errors import UserError
 from cyclegan.pages.follow.followed_run import FollowedRun
-from cyclegan.pages.visdom.monitor import VisdomMonitor
-from cyclegan.pages.visdom.overlay import COMPARE, RunOverlay
-from cyclegan.pages.visdom.server.process import Server, start_server
+from cyclegan.pages.visdom.drawing import Drawing
+from cyclegan.pages.visdom.monitor import TIMEOUT, VisdomMonitor
+from cyclegan.pages.visdom.overlay import COMPARE, overlay
+from cyclegan.pages.visdom.server_location import OwnServer, start_server
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +22,7 @@ INTERVAL = 2.0  # seconds between two reads of the files
 
 def follow_runs(run_dirs: Sequence[Path], *, port: int, host: str) -> None:
     """Shows the runs until it is interrupted; raises UserError if the server ends before that."""
-    # Not in a run's folder, which may be read-only or somebody else's.
+    # A run's folder may be read-only or somebody else's.
     with tempfile.TemporaryDirectory(prefix="cyclegan-monitor-") as env_dir:
         try:
             server = start_server(port=port, host=host, env_dir=Path(env_dir))
@@ -54,7 +53,7 @@ def environments(run_dirs: Iterable[Path]) -> list[str]:
     return names
 
 
-def _follow(run_dirs: Sequence[Path], server: Server, *, env_dir: Path) -> None:
+def _follow(run_dirs: Sequence[Path], server: OwnServer, *, env_dir: Path) -> None:
     runs = [
         FollowedRun(run_dir, env, server=server, env_dir=env_dir)
         for run_dir, env in zip(run_dirs, environments(run_dirs), strict=True)
@@ -62,14 +61,15 @@ def _follow(run_dirs: Sequence[Path], server: Server, *, env_dir: Path) -> None:
     for run in runs:
         if run.is_empty:
             logger.info(f"{run.env}: nothing to show yet, no report or preview in {run.run_dir}")
-    overlay = RunOverlay(server.url) if len(runs) > 1 else None
-    if overlay:
+    common_page = Drawing(COMPARE, timeout=TIMEOUT)
+    common_page.url = server.url
+    if len(runs) > 1:
         logger.info(f"Visdom compares the runs: {server.shown}/env/{COMPARE}")
     while server.alive:
         for run in runs:
             run.update()
-        if overlay:
-            # What a busy server refuses is sent again; the loop sees whether it has ended.
+        if len(runs) > 1:
+            # A busy server gets the windows again; the loop notices if it has ended.
             with suppress(OSError):
-                overlay.draw({run.env: run.curves for run in runs})
+                common_page.draw(overlay({run.env: run.curves.copy() for run in runs}))
         time.sleep(INTERVAL)

@@ -1,7 +1,5 @@
 """A run and its live page, which is updated from the run's files."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,7 +10,7 @@ from cyclegan.data.files.images import UnreadableImage
 from cyclegan.monitor.health.history import Curves
 from cyclegan.monitor.health.summary import summarize_health
 from cyclegan.pages.visdom.monitor import VisdomMonitor
-from cyclegan.pages.visdom.server.process import Server
+from cyclegan.pages.visdom.server_location import OwnServer
 from cyclegan.runs.artifacts import Preview
 from cyclegan.runs.control_files import send_request
 from cyclegan.runs.folder import is_locked, total_steps
@@ -27,7 +25,7 @@ HEALTH_INTERVAL = 10.0
 class FollowedRun:
     """Writes nothing in the run's folder but the files that control a run in training."""
 
-    def __init__(self, run_dir: Path, env: str, *, server: Server, env_dir: Path) -> None:
+    def __init__(self, run_dir: Path, env: str, *, server: OwnServer, env_dir: Path) -> None:
         self.run_dir = run_dir
         self.env = env
         self.curves = Curves()

@@ -26,7 +26,6 @@ REPORT_FILE = "index.html"
 def write_report(
     run_dir: Path,
     *,
-    title: str | None = None,
     curves: Mapping[str, CurvePoints] | None = None,
     health: Health | None = None,
 ) -> None:
@@ -38,7 +37,7 @@ def write_report(
         curves = thinned(points)
         health = summarize_health(points, total_steps=total_steps(run_dir, points))
     # In pieces: with all its previews, the page would take much memory.
-    parts = _page(run_dir, title or _title(run_dir), curves, health)
+    parts = _page(run_dir, curves, health)
     write_atomically(
         run_dir / REPORT_FILE,
         lambda file: file.writelines(
@@ -55,20 +54,16 @@ def thinned(points: Iterable[Point]) -> Mapping[str, CurvePoints]:
     return curves.copy()
 
 
-def _title(run_dir: Path) -> str:
-    preset = read_settings(run_dir).get("preset")
-    name = run_dir.resolve().name
-    return f"{name} ({preset})" if isinstance(preset, str) else name
-
-
 def _page(
-    run_dir: Path, title: str, curves: Mapping[str, CurvePoints], health: Health | None
+    run_dir: Path, curves: Mapping[str, CurvePoints], health: Health | None
 ) -> Iterator[str | bytes]:
     template, style, script = (
         Path(__file__).with_name(f"report.{kind}").read_text(encoding="utf-8")
         for kind in ("html", "css", "js")
     )
     record = read_record(run_dir)
+    title, preset = run_dir.resolve().name, read_settings(run_dir).get("preset")
+    title = f"{title} ({preset})" if isinstance(preset, str) else title
     step = max((curve.steps[-1] for curve in curves.values()), default=None)
     values = {
         "title": escape(title),

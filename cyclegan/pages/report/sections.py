@@ -81,7 +81,7 @@ def _alarms(health: Health | None) -> Iterator[tuple[str, str]]:
 
 
 def _results(run_dir: Path) -> Iterator[tuple[str, str]]:
-    """What was measured on the test images at the end, each with a few words."""
+    """The final measurements on the test images, and what they are."""
     found = read_json(run_dir / EVALUATION_FILE)
     numbers = {k: v for k, v in found.items() if is_number(v)} if isinstance(found, dict) else {}
     after = f" after step {numbers['step']:,.0f}" if "step" in numbers else ""

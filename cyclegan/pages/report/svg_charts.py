@@ -12,7 +12,6 @@ from cyclegan.pages.plots import Line, lines_of
 
 # Width and height of a drawing in its own coordinates, whatever its size on the page.
 UNITS = 1000
-_MAX_POINTS = 400  # as many as a drawing has pixels
 _MIN_SMOOTHED = 100  # a running mean of fewer points lags behind more than it smooths
 _OUTLIERS = 0.01  # fraction of a curve's values, at either end, that its axis may leave out
 
@@ -102,15 +101,14 @@ def _round_up(width: float) -> float:
 
 
 def _points(steps: Sequence[int], values: Sequence[float], x: Axis, y: Axis) -> str:
-    """The points of a polyline, thinned; the newest is always kept."""
-    stride = -(-len(steps) // _MAX_POINTS)
+    """The points of a polyline."""
     width, height = UNITS / (x.high - x.low), UNITS / (y.high - y.low)
     left, top = x.low, y.high
     # Slightly beyond the edge is enough for a line that leaves the drawing.
     points = [
         f"{int((step - left) * width)},{int(min(1100, max(-100, (top - value) * height)))}"
-        for step, value in zip(steps[::-stride], values[::-stride], strict=True)
-    ][::-1]
+        for step, value in zip(steps, values, strict=True)
+    ]
     # A line from a point to itself is drawn as its round end.
     return " ".join(points if len(points) > 1 else points * 2)
 

@@ -1,1 +1,1 @@
-"""`python -m cyclegan runs`: a table of runs."""
+"""python -m cyclegan runs: a table of runs."""

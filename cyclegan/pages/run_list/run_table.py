@@ -1,7 +1,5 @@
 """A table of runs with a row for each, from their files alone, whatever state these are in."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from rich.text import Text
 from cyclegan.config.errors import printable
 from cyclegan.monitor.health.summary import summarize_health
 from cyclegan.runs.artifacts import Alarm
-from cyclegan.runs.folder import RunStatus, is_resumable, read_settings, run_status, total_steps
+from cyclegan.runs.folder import RunStatus, find_states, read_settings, run_status, total_steps
 from cyclegan.runs.metrics_log import Point, read_metrics
 from cyclegan.runs.record import EVALUATION_FILE, is_number, read_json, read_record
 
@@ -65,7 +63,7 @@ def summarize_run(run_dir: Path) -> RunSummary:
         step=max(points[-1][0] if points else 0, record.step if record else 0),
         total_steps=total,
         state=run_status(run_dir),
-        resumable=is_resumable(run_dir),
+        resumable=bool(find_states(run_dir)),
         why=record.why if record else "",
         health=health.lines if health else None,
         best=_best([*points, *_evaluation(run_dir)]),
@@ -124,7 +122,7 @@ def _best(points: Iterable[Point]) -> dict[str, BestValue]:
 
 
 def _evaluation(run_dir: Path) -> Iterable[Point]:
-    """What was measured at the end of the run, as a point."""
+    """The measurements at the end of the run, as a point."""
     evaluation = read_json(run_dir / EVALUATION_FILE)
     if isinstance(evaluation, dict):
         values = {name: evaluation.get(f"{name}_fake") for name in _MEASURES}

@@ -2,8 +2,6 @@
 errors of the training images.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial

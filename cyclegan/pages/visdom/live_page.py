@@ -1,7 +1,5 @@
 """The windows of a run's live page, in their order on the page."""
 
-from __future__ import annotations
-
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial

@@ -1,36 +1,21 @@
 """Several runs on one page of Visdom: a window for each curve, with a line for each run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from functools import partial
 
 from cyclegan.monitor.health.curves import grouped, smoothed
-from cyclegan.monitor.health.history import CurvePoints, Curves
+from cyclegan.monitor.health.history import CurvePoints
 from cyclegan.pages.plots import is_noisy
-from cyclegan.pages.visdom.drawing import Drawing, Window
+from cyclegan.pages.visdom.drawing import Window
 from cyclegan.pages.visdom.windows import Message, plot
 
-COMPARE = "compare"
-TIMEOUT = 5.0  # seconds for one message
-
+COMPARE = "compare"  # the environment of that page
 # Points of all runs in one window; with more, a browser is slow to draw.
 _MAX_POINTS = 20_000
 
 
-class RunOverlay:
-    """The environment `compare` of a server."""
-
-    def __init__(self, url: str) -> None:
-        self._drawing = Drawing(COMPARE, timeout=TIMEOUT)
-        self._drawing.url = url
-
-    def draw(self, runs: Mapping[str, Curves]) -> None:
-        """Sends what has changed; raises OSError if the server does not answer."""
-        self._drawing.draw(_windows({name: curves.copy() for name, curves in runs.items()}))
-
-
-def _windows(runs: Mapping[str, Mapping[str, CurvePoints]]) -> Iterator[Window]:
+def overlay(runs: Mapping[str, Mapping[str, CurvePoints]]) -> Iterator[Window]:
+    """A window for each curve of any of the runs, which are given by name."""
     names = {name for curves in runs.values() for name in curves}
     for name in (name for group in grouped(names).values() for name in group):
         # A run without this curve has an empty one, so that it keeps its colour everywhere.

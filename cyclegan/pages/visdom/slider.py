@@ -9,7 +9,6 @@ from pathlib import Path
 from PIL import Image
 
 from cyclegan.data.files.images import UnreadableImage
-from cyclegan.pages.visdom.server.frames import name_of
 from cyclegan.runs.artifacts import Preview
 from cyclegan.runs.preview_files import preview_steps, small_preview
 
@@ -18,8 +17,8 @@ MAX_FRAMES = 200
 
 @dataclass(eq=False)
 class SliderFrame:
-    """A preview in memory, as a JPEG, or in its file. `name`, a hash of the JPEG, and `size` in
-    pixels are known after the first `encode`.
+    """A preview in memory, as a JPEG, or in its file. `size`, in pixels, is known after the first
+    `encode`; `name` is what our server calls the JPEG.
     """
 
     step: int
@@ -28,6 +27,7 @@ class SliderFrame:
     data: bytes = b""
     name: str = ""
     size: tuple[int, int] = (0, 0)
+    is_readable: bool = True
 
     def encode(self) -> bytes:
         """The JPEG; raises UnreadableImage if the picture is gone."""
@@ -39,7 +39,6 @@ class SliderFrame:
             if self.run_dir is None:
                 raise UnreadableImage("it is kept nowhere")
             data = small_preview(self.run_dir, self.step)
-        self.name = name_of(data)
         with Image.open(io.BytesIO(data)) as image:
             self.size = image.size
         return data
@@ -87,12 +86,8 @@ class PreviewSlider:
         """Drops the previews of that step and later ones."""
         self._frames = [frame for frame in self._frames if frame.step < step]
 
-    def drop(self, frame: SliderFrame) -> None:
-        """Drops a preview that cannot be read."""
-        self._frames = [other for other in self._frames if other is not frame]
-
     def copy(self) -> list[SliderFrame]:
-        return self._frames.copy()
+        return [frame for frame in self._frames if frame.is_readable]
 
 
 def _evenly_spread(steps: Sequence[int], count: int) -> list[int]:

@@ -5,8 +5,6 @@ order in which they were made, and moves them up where there is room: beside a t
 cells wide, the third column begins with the first and the third window of the rows beneath.
 """
 
-from __future__ import annotations
-
 import math
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence

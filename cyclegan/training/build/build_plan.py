@@ -1,6 +1,6 @@
 """Plans how a run is computed, and tries steps for its memory, its batch size and its parts."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -12,7 +12,7 @@ from cyclegan.hardware.distributed import SINGLE_PROCESS, ProcessGroup
 from cyclegan.networks.execution import ExecutionPlan
 from cyclegan.networks.factory import GENERATOR_NAMES
 from cyclegan.training.algorithm.loss_slots import SLOT_NAMES
-from cyclegan.training.build.build_step import build_model, build_step, has_fixed_size
+from cyclegan.training.build.build_step import StepBuilder
 from cyclegan.training.resources.custom_parts import check_custom_parts
 from cyclegan.training.resources.execution_plan import is_static, plan_execution
 from cyclegan.training.resources.trial_step import (
@@ -27,103 +27,95 @@ from cyclegan.training.step import TrainingStep
 Domains = tuple[DomainImages, DomainImages]
 
 
-def build_plan(
-    settings: TrainSettings, device: torch.device, *, total_steps: int, group: ProcessGroup
-) -> ExecutionPlan:
-    optimizers = settings.optimizer, settings.optimizer_D or settings.optimizer
-    terms = [term for slot, d in SLOT_NAMES.values() for term in settings.slot(slot.kind, d)]
-    terms += [settings.generator_of(name) for name in GENERATOR_NAMES]
-    terms += [settings.discriminator, *settings.diffaugment]
-    return plan_execution(
-        device,
-        precision=settings.precision,
-        compile=settings.compile,
-        deterministic=settings.deterministic,
-        activation_checkpointing=settings.checkpoint_activations,
-        total_steps=total_steps,
-        fixed_size=has_fixed_size(settings),
-        # A CUDA graph cannot wait for the gradients of other ranks.
-        static=group.size == 1 and is_static(terms, optimizers),
-    )
+@dataclass(frozen=True)
+class PlanBuilder:
+    """Plans how the run of these settings is computed, and tries its steps."""
 
+    settings: TrainSettings
 
-def build_transforms(
-    settings: TrainSettings, multiple: int = 4
-) -> tuple[ImageTransform, ImageTransform]:
-    transform_A, transform_B = (
-        ImageTransform(**settings.transform_options(domain, size_multiple=multiple))
-        for domain in "AB"
-    )
-    return transform_A, transform_B
-
-
-def with_batch_size(
-    settings: TrainSettings,
-    domains: Domains,
-    device: torch.device,
-    group: ProcessGroup,
-) -> TrainSettings:
-    """The settings with a number in place of --batch_size auto."""
-    if settings.batch_size != "auto":
-        return settings
-    if device.type != "cuda":
-        raise UserError(
-            f"--batch_size auto goes by a GPU's memory, which {device} has not: give a number"
+    def plan(self, device: torch.device, *, total_steps: int, group: ProcessGroup) -> ExecutionPlan:
+        optimizers = self.settings.optimizer, self.settings.optimizer_D or self.settings.optimizer
+        slots = [self.settings.slot(slot.kind, domain) for slot, domain in SLOT_NAMES.values()]
+        terms = [term for slot in slots for term in slot]
+        terms += [self.settings.generator_of(name) for name in GENERATOR_NAMES]
+        terms += [self.settings.discriminator, *self.settings.diffaugment]
+        return plan_execution(
+            device,
+            precision=self.settings.precision,
+            compile=self.settings.compile,
+            deterministic=self.settings.deterministic,
+            activation_checkpointing=self.settings.checkpoint_activations,
+            total_steps=total_steps,
+            fixed_size=StepBuilder(self.settings).has_fixed_size(),
+            # A CUDA graph cannot wait for the gradients of other ranks.
+            static=group.size == 1 and is_static(terms, optimizers),
         )
-    most = max(len(domain.files) for domain in domains) // group.size
-    size = StepSize(1, settings.accumulate, settings.checkpoint_activations)
-    images = _largest_images(settings, domains)
-    found = largest_batch_size(_memory_trial(settings, device), size, images, most=most)
-    # All ranks take what fits the one with the least memory.
-    found = group.size * min(group.broadcast(group.gather(found)))
-    return settings.model_copy(update={"batch_size": found})
 
-
-def check_run_memory(
-    settings: TrainSettings,
-    domains: Domains,
-    device: torch.device,
-    group: ProcessGroup,
-) -> None:
-    if device.type == "cuda":
-        batch_size = group.per_process(settings.images_per_step // settings.accumulate)
-        size = StepSize(batch_size, settings.accumulate, settings.checkpoint_activations)
-        crops, images = "crop" in settings.preprocess, _largest_images(settings, domains)
-        check_memory(_memory_trial(settings, device), size, images, crops=crops)
-
-
-def check_run_parts(step: TrainingStep, settings: TrainSettings) -> None:
-    side = settings.crop_size if "crop" in settings.preprocess else settings.load_size
-    check_custom_parts(
-        step,
-        sides={domain: side // settings.downscale_factor(domain) for domain in "AB"},
-        options={name: settings.generator_of(name).option for name in GENERATOR_NAMES},
-    )
-
-
-def _largest_images(settings: TrainSettings, domains: Domains) -> ImageSizes:
-    sizes = {}
-    for name, domain, transform in zip("AB", domains, build_transforms(settings), strict=True):
-        sizes[name] = (transform.crop_size, transform.crop_size)
-        if "crop" not in settings.preprocess:
-            resized = [transform.resized_size(*size) for size in domain.sizes]
-            sizes[name] = max(resized, key=lambda size: size[0] * size[1])
-    return sizes
-
-
-def _memory_trial(settings: TrainSettings, device: torch.device) -> MemoryTrial:
-    def build(size: StepSize) -> TrainingStep:
-        chosen = settings.model_copy(
-            update={
-                "batch_size": size.batch_size,
-                "accumulate": size.accumulate,
-                "checkpoint_activations": size.activation_checkpointing,
-            }
+    def transforms(self, multiple: int = 4) -> tuple[ImageTransform, ImageTransform]:
+        transform_A, transform_B = (
+            ImageTransform(**self.settings.transform_options(domain, size_multiple=multiple))
+            for domain in "AB"
         )
-        plan = build_plan(chosen, device, total_steps=1, group=SINGLE_PROCESS)
-        plan = replace(plan, compile="off", cuda_graphs=False)
-        return build_step(build_model(chosen).to(device), chosen, plan=plan)
+        return transform_A, transform_B
 
-    # Whether steps are captured may depend on the batch size: assume that they are.
-    graphs = build_plan(settings, device, total_steps=10**9, group=SINGLE_PROCESS).cuda_graphs
-    return MemoryTrial(build, device, cuda_graphs=graphs)
+    def with_batch_size(
+        self, domains: Domains, device: torch.device, group: ProcessGroup
+    ) -> TrainSettings:
+        """The settings with a number in place of --batch_size auto."""
+        if self.settings.batch_size != "auto":
+            return self.settings
+        if device.type != "cuda":
+            raise UserError(
+                f"--batch_size auto goes by a GPU's memory, which {device} has not: give a number"
+            )
+        most = max(len(domain.files) for domain in domains) // group.size
+        size = StepSize(1, self.settings.accumulate, self.settings.checkpoint_activations)
+        images = self._largest_images(domains)
+        found = largest_batch_size(self._memory_trial(device), size, images, most=most)
+        # All ranks take what fits the one with the least memory.
+        found = group.size * min(group.broadcast(group.gather(found)))
+        return self.settings.model_copy(update={"batch_size": found})
+
+    def check_memory(self, domains: Domains, device: torch.device, group: ProcessGroup) -> None:
+        if device.type == "cuda":
+            accumulate = self.settings.accumulate
+            batch_size = group.per_process(self.settings.images_per_step // accumulate)
+            size = StepSize(batch_size, accumulate, self.settings.checkpoint_activations)
+            crops, images = "crop" in self.settings.preprocess, self._largest_images(domains)
+            check_memory(self._memory_trial(device), size, images, crops=crops)
+
+    def check_custom_parts(self, step: TrainingStep) -> None:
+        crops = "crop" in self.settings.preprocess
+        side = self.settings.crop_size if crops else self.settings.load_size
+        check_custom_parts(
+            step,
+            sides={domain: side // self.settings.downscale_factor(domain) for domain in "AB"},
+            options={name: self.settings.generator_of(name).option for name in GENERATOR_NAMES},
+        )
+
+    def _largest_images(self, domains: Domains) -> ImageSizes:
+        sizes = {}
+        for name, domain, transform in zip("AB", domains, self.transforms(), strict=True):
+            sizes[name] = (transform.crop_size, transform.crop_size)
+            if "crop" not in self.settings.preprocess:
+                resized = [transform.resized_size(*size) for size in domain.sizes]
+                sizes[name] = max(resized, key=lambda size: size[0] * size[1])
+        return sizes
+
+    def _memory_trial(self, device: torch.device) -> MemoryTrial:
+        def build(size: StepSize) -> TrainingStep:
+            chosen = self.settings.model_copy(
+                update={
+                    "batch_size": size.batch_size,
+                    "accumulate": size.accumulate,
+                    "checkpoint_activations": size.activation_checkpointing,
+                }
+            )
+            plan = PlanBuilder(chosen).plan(device, total_steps=1, group=SINGLE_PROCESS)
+            plan = replace(plan, compile="off", cuda_graphs=False)
+            builder = StepBuilder(chosen)
+            return builder.step(builder.model().to(device), plan=plan)
+
+        # Whether steps are captured may depend on the batch size: assume that they are.
+        graphs = self.plan(device, total_steps=10**9, group=SINGLE_PROCESS).cuda_graphs
+        return MemoryTrial(build, device, cuda_graphs=graphs)

@@ -1,161 +1,179 @@
-"""Visdom's server as ours: our files, who may enter, how the page looks, and bounded memory."""
-
-from __future__ import annotations
+"""Visdom's application with our files, access rules, style and limits."""
 
 import json
 import re
+import secrets
 import time
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from cyclegan.pages.visdom.server.frames import handlers
-from cyclegan.pages.visdom.server.login import guarded
+from tornado.web import ErrorHandler, RedirectHandler, StaticFileHandler, decode_signed_value
+from visdom.server import app as visdom_app
+from visdom.server.handlers import socket_handlers, web_handlers
+from visdom.utils.server_utils import hash_password
 
-ASSETS = Path(__file__).resolve().parent / "assets"
-STYLE = Path(__file__).with_name("live_page.css")
-SCRIPT = Path(__file__).with_name("live_page.js")
+from cyclegan.pages.visdom.server.frames import EventHandler, FrameHandler
+from cyclegan.pages.visdom.server.login import COOKIE, is_loopback, login_from
 
-# What may wait for a page that does not read: one that sleeps in a background tab, or on a laptop
-# that was closed, keeps its connection, and would have all updates of a day wait for it.
-MOST_WAITING = 64_000_000
-SAME_QUESTION = 0.1  # seconds in which a page's second request for all windows is passed over
+FOLDER = Path(__file__).resolve().parent
+ASSETS = FOLDER / "assets"
+SCRIPT = b"<script>%s</script></body>" % (FOLDER / "live_page.js").read_bytes()
+# Visdom's script contains React, and MathJax would search every text for formulas.
+UNUSED = re.compile(rb"<script[^>]*/js/(mathjax/|react-)[^>]*></script>")
+# The login page needs these.
+OPEN_PATHS = ("/static/", "/user/style.css")
+
+# Bytes that may wait for a page that does not read. One that sleeps in a background tab or on a
+# closed laptop stays connected, and all updates of a day would wait for it.
+MAX_WAITING = 64_000_000
+SAME_QUESTION = 0.1  # seconds in which a page's second request for all windows is ignored
 
 
-# It would read all texts for formulas, of which there are none.
-MATHJAX = re.compile(rb"<script[^>]*mathjax/[^>]*></script>")
-
-
-def application(*, host: str, port: int, env_dir: Path) -> Any:
-    """Visdom's application with our files, guard, style and limits; loads Tornado and Visdom."""
-    from visdom.server import app
-
+def application(*, host: str, port: int, env_dir: Path) -> "GuardedApplication":
     env_dir.mkdir(parents=True, exist_ok=True)
     # Visdom asks for Tornado's debug mode, which restarts the server when a source file changes.
-    app.tornado_settings.update(autoreload=False, serve_traceback=False)
-    app.tornado_settings["static_handler_class"] = _static_files()
-    ours = guarded(app.Application, host=host)(port=port, env_path=str(env_dir))
-    ours.settings["debug"] = False
-    ours.user_settings["user_css"] += STYLE.read_text(encoding="utf-8")
-    own = {"app": ours}
-    pages = {"/": _front_page(), "/env/(.*)": _run_page(), "/compare/(.*)": _comparison()}
-    pages["/socket"] = _page_socket()
-    ours.add_handlers(".*", [(path, one, own) for path, one in (pages | handlers()).items()])
-    return ours
+    visdom_app.tornado_settings.update(autoreload=False, serve_traceback=False)
+    visdom_app.tornado_settings["static_handler_class"] = StaticFiles
+    guarded = GuardedApplication(host=host, port=port, env_path=str(env_dir))
+    guarded.settings["debug"] = False
+    guarded.user_settings["user_css"] += (FOLDER / "live_page.css").read_text(encoding="utf-8")
+    own, frames = {"app": guarded}, {"frames": {}}
+    guarded.add_handlers(
+        ".*",
+        [
+            ("/", FrontPage, own),
+            ("/env/(.*)", RunPage, own),
+            ("/compare/(.*)", ComparePage, own),
+            ("/socket", PageSocket, own),
+            ("/events", EventHandler, own | frames),
+            ("/frame", FrameHandler, frames),
+            ("/frame/([^/]+)/([0-9a-f]+)[.]jpg", FrameHandler, frames),
+        ],
+    )
+    return guarded
 
 
-def _front_page() -> type[Any]:
-    from visdom.server.handlers import web_handlers
+class GuardedApplication(visdom_app.Application):
+    """Checks every request before a handler is chosen: Visdom's own sockets obey messages of those
+    whom they have just turned away.
 
-    index: Any = web_handlers.IndexHandler
+    A server on this machine alone answers to this machine's own names only: a browser here may hold
+    anybody's page, whose name may be made to point here (DNS rebinding).
+    """
 
-    class FrontPage(index):  # type: ignore[misc]
-        """Shows the newest run, where Visdom shows the environment "main", which stays empty."""
+    def __init__(self, *, host: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.is_local = is_loopback(host)
+        login = login_from()
+        if login is not None:
+            # Visdom's constructor would read the secret from a file.
+            self.login_enabled = True
+            message = login.message()
+            self.user_credential = message | {"password": hash_password(message["password"])}
+            self.settings["cookie_secret"] = secrets.token_hex(32)
 
-        def get(self) -> None:
-            if self.login_enabled and not self.current_user:
-                super().get("/")
-                return
-            names = [name for name in self.state if name != "main"]
-            self.redirect(f"/env/{quote(names[-1] if names else 'main')}")
+    def find_handler(self, request: Any, **keywords: Any) -> Any:
+        allowed = not self.is_foreign(request)
+        if allowed and self.may_enter(request):
+            return super().find_handler(request, **keywords)
+        if allowed and request.method == "GET" and "Upgrade" not in request.headers:
+            to_login = {"url": "/", "permanent": False}
+            return self.get_handler_delegate(request, RedirectHandler, to_login)
+        return self.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
 
-        def post(self) -> None:
-            super().post("/")
+    def is_foreign(self, request: Any) -> bool:
+        """Whether the request has another machine's name, or comes from another site's page."""
+        if self.is_local and not is_loopback(request.host_name):
+            return True
+        origin = request.headers.get("Origin")
+        return origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
 
-    return FrontPage
-
-
-def _run_page() -> type[Any]:
-    from visdom.server.handlers import web_handlers
-
-    page: Any = _with_script(web_handlers.EnvHandler)
-
-    class RunPage(page):  # type: ignore[misc]
-        """Its windows once, where Visdom's page asks for them twice."""
-
-        def post(self, name: str) -> None:
-            socket = self.subs.get(json.loads(self.request.body).get("sid"))
-            asked = name, time.monotonic()
-            before = getattr(socket, "asked", ("", 0.0))
-            if before[0] == name and asked[1] - before[1] < SAME_QUESTION:
-                return
-            if socket is not None:
-                socket.asked = asked
-            super().post(name)
-
-    return RunPage
-
-
-def _comparison() -> type[Any]:
-    from visdom.server.handlers import web_handlers
-
-    page: Any = _with_script(web_handlers.CompareHandler)
-
-    class Comparison(page):  # type: ignore[misc]
-        """Runs laid over each other; Visdom would look for them in the user's home."""
-
-        def get(self, names: str) -> None:
-            known = "+".join(name for name in names.split("+") if name in self.state)
-            options = {"items": sorted(self.state), "wrap_socket": self.wrap_socket}
-            self.render("index.html", user="", active_item=known, **options)
-
-    return Comparison
+    def may_enter(self, request: Any) -> bool:
+        # At / Visdom shows the login page, and takes what was entered.
+        is_open = request.path == "/" or request.path.startswith(OPEN_PATHS)
+        if is_open or not self.login_enabled:
+            return True
+        cookie = request.cookies.get(COOKIE)
+        secret = self.settings["cookie_secret"]
+        return bool(cookie and decode_signed_value(secret, COOKIE, cookie.value))
 
 
-def _with_script(page: Any) -> type[Any]:
-    script = b"<script>%s</script>" % SCRIPT.read_bytes()
+class FrontPage(web_handlers.IndexHandler):
+    """Leads to the newest run; Visdom would show the environment "main", which stays empty."""
 
-    class Page(page):  # type: ignore[misc]
-        """The page with our script, named after what it shows."""
+    def get(self) -> None:
+        if self.login_enabled and not self.current_user:
+            super().get("/")
+            return
+        names = [name for name in self.state if name != "main"]
+        self.redirect(f"/env/{quote(names[-1] if names else 'main')}")
 
-        def render_string(self, template_name: str, **options: Any) -> bytes:
-            whole: bytes = super().render_string(template_name, **options)
-            name = escape(options.get("active_item") or "runs").encode()
-            whole = MATHJAX.sub(b"", whole).replace(
-                b"<title>visdom</title>", b"<title>%s</title>" % name
-            )
-            return whole.replace(b"</body>", script + b"</body>")
-
-    return Page
+    def post(self) -> None:
+        super().post("/")
 
 
-def _static_files() -> type[Any]:
-    from tornado.web import StaticFileHandler
+class ScriptedPage:
+    """A page with our script, titled by what it shows."""
 
-    class StaticFiles(StaticFileHandler):
-        """Our own assets first, then what Visdom ships."""
+    path_args: list[str]
 
-        @classmethod
-        def get_absolute_path(cls, root: str, path: str) -> str:
-            ours = (ASSETS / path).resolve()
-            return str(ours) if ours.is_file() else super().get_absolute_path(root, path)
+    def render_string(self, template_name: str, **options: Any) -> bytes:
+        page: bytes = super().render_string(template_name, **options)  # type: ignore[misc]
+        title = b"<title>%s</title>" % escape(self.path_args[0] or "runs").encode()
+        page = UNUSED.sub(b"", page).replace(b"<title>visdom</title>", title)
+        # There is no such file.
+        page = page.replace(b'href="favicon.png"', b'href="data:,"')
+        return page.replace(b"</body>", SCRIPT)
 
-        def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
-            ours = Path(absolute_path).is_relative_to(ASSETS)
-            return super().validate_absolute_path(str(ASSETS) if ours else root, absolute_path)
 
-        @classmethod
-        def get_version(cls, settings: dict[str, Any], path: str) -> str | None:
-            # Visdom's page names ../user/style.css as static, where newer Tornados see a break-out.
+class RunPage(ScriptedPage, web_handlers.EnvHandler):
+    """Sends its windows once; Visdom's page asks for them twice."""
+
+    def post(self, name: str) -> None:
+        socket = self.subs.get(json.loads(self.request.body).get("sid"))
+        before, now = getattr(socket, "asked", ("", 0.0)), time.monotonic()
+        if before[0] == name and now - before[1] < SAME_QUESTION:
+            return
+        if socket is not None:
+            socket.asked = name, now
+        super().post(name)
+
+
+class ComparePage(ScriptedPage, web_handlers.CompareHandler):
+    """Runs laid over each other; Visdom 0.2 would look for them in the user's home."""
+
+    def get(self, names: str) -> None:
+        known = "+".join(name for name in names.split("+") if name in self.state)
+        options = {"items": sorted(self.state), "wrap_socket": self.wrap_socket}
+        self.render("index.html", user="", active_item=known, **options)
+
+
+class StaticFiles(StaticFileHandler):
+    """Our own assets first, then what Visdom ships."""
+
+    @classmethod
+    def get_absolute_path(cls, root: str, path: str) -> str:
+        ours = (ASSETS / path).resolve()
+        return str(ours) if ours.is_file() else super().get_absolute_path(root, path)
+
+    def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
+        ours = Path(absolute_path).is_relative_to(ASSETS)
+        return super().validate_absolute_path(str(ASSETS) if ours else root, absolute_path)
+
+    @classmethod
+    def get_version(cls, settings: dict[str, Any], path: str) -> str | None:
+        # Visdom's page asks for ../user/style.css as a static file, which Tornado 6.6 refuses.
+        return None
+
+
+class PageSocket(socket_handlers.SocketHandler):
+    """A page's connection, which is closed when too much waits for it."""
+
+    def write_message(self, message: Any, binary: bool = False) -> Any:
+        stream = getattr(self.ws_connection, "stream", None)
+        if stream is not None and len(stream._write_buffer) > MAX_WAITING:
+            stream.close()
             return None
-
-    return StaticFiles
-
-
-def _page_socket() -> type[Any]:
-    from visdom.server.handlers import socket_handlers
-
-    handler: Any = socket_handlers.SocketHandler
-
-    class PageSocket(handler):  # type: ignore[misc]
-        """A page's connection, which ends when too much waits for it."""
-
-        def write_message(self, message: Any, binary: bool = False) -> Any:
-            stream = getattr(self.ws_connection, "stream", None)
-            if stream is not None and len(stream._write_buffer) > MOST_WAITING:
-                stream.close()
-                return None
-            return super().write_message(message, binary)
-
-    return PageSocket
+        return super().write_message(message, binary)

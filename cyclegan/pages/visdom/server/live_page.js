@@ -1,6 +1,4 @@
 // A page reconnects to its server by itself, unless its reader has put it offline.
-// Plots are drawn one at a time, those in view first, and none while the page is hidden. Plotly's
-// "edit" link, which is never shown, would take as long to draw as everything else.
 let leftAlone = false;
 document.addEventListener('click', event => {
   if (event.isTrusted && event.target.matches('.btn-success, .btn-danger'))
@@ -12,29 +10,45 @@ setInterval(() => {
   if (offline && !leftAlone && !document.hidden) offline.click();
 }, 2000);
 
-const draw = Plotly.newPlot, waiting = new Map();
+// Plots are drawn one at a time, those in view first, and none while the page is hidden.
+const waiting = new Map();
 let next = null;
-const inSight = plot => {
-  const place = plot.getBoundingClientRect();
-  return place.bottom > 0 && place.top < window.innerHeight;
+const inView = plot => {
+  const box = plot.getBoundingClientRect();
+  return box.bottom > 0 && box.top < window.innerHeight;
 };
 const plan = () => {
   if (next || document.hidden || !waiting.size) return;
   const plots = [...waiting.keys()];
-  next = setTimeout(() => work(plots.find(inSight) || plots[0]));
+  next = setTimeout(() => work(plots.find(inView) || plots[0]));
 };
 const work = plot => {
-  const [data, layout, config] = waiting.get(plot);
+  const draw = waiting.get(plot);
   waiting.delete(plot);
   next = null;
   try {
-    if (plot.isConnected) draw(plot, data, layout, {...config, showLink: false});
+    if (plot.isConnected) draw();
   } finally {
     plan();
   }
 };
-Plotly.newPlot = (id, ...all) => {
-  waiting.set(document.getElementById(id), all);
+const later = draw => (id, data, layout, config) => {
+  const plot = document.getElementById(id);
+  // Visdom 0.3 listens to its plots at once: that waits until they are drawn.
+  let early = [];
+  if (!plot._fullLayout) {
+    plot.on = (...listener) => early.push(listener);
+    plot.removeListener = () => { early = []; };
+  }
+  waiting.set(plot, () => {
+    // Plotly's "edit" link, which is never shown, would take as long to draw as everything else.
+    draw(plot, data, layout, {...config, showLink: false});
+    early.forEach(listener => plot.on(...listener));
+  });
   plan();
+  // Visdom 0.3 would then draw each plot a second time.
+  return new Promise(() => {});
 };
+Plotly.newPlot = later(Plotly.newPlot);
+Plotly.react = later(Plotly.react);
 document.addEventListener('visibilitychange', plan);

@@ -1,4 +1,4 @@
-"""Generators small enough for a test, and images and references for them."""
+"""Networks small enough for a test, and images and references for them."""
 
 from collections.abc import Mapping
 
@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cyclegan.config import expressions, parts
-from cyclegan.networks import GENERATORS
+from cyclegan.networks import DISCRIMINATORS, GENERATORS
 from cyclegan.networks.layers import initialize
 
+TABLES = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}
+# Generators that enlarge, and those of them that reduce as well.
 SMALL = {
     "bicubic": "bicubic()",
     "edsr": "edsr(channels=4, blocks=1)",
@@ -23,12 +25,14 @@ SMALL = {
 REDUCING = ("bicubic", "edsr", "rrdb")
 
 
-def make(text: str, **defaults: int) -> nn.Module:
-    """A generator as the commands make it, with its first weights."""
-    torch.manual_seed(0)
-    term = expressions.parse_one(text, option="generator")
-    network = parts.build(term, GENERATORS, **defaults)
-    initialize(network)
+def make(
+    text: str, *, option: str = "generator", seed: int = 0, gain: float = 0.02, **defaults: int
+) -> nn.Module:
+    """A network as the commands make it, with its first weights."""
+    torch.manual_seed(seed)
+    term = expressions.parse_one(text, option=option)
+    network = parts.build(term, TABLES[option], **defaults)
+    initialize(network, gain=gain)
     return network
 
 
@@ -40,11 +44,12 @@ def shake(network: nn.Module) -> nn.Module:
     return network
 
 
-def noise(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
+def noise(*shape: int, seed: int = 1) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
 def pillow(image: Tensor, height: int, width: int) -> Tensor:
+    """The image resized by Pillow's bicubic interpolation."""
     planes = [Image.fromarray(plane.numpy()) for plane in image.flatten(0, 1)]
     resized = [plane.resize((width, height), Image.Resampling.BICUBIC) for plane in planes]
     arrays = np.stack([np.asarray(plane) for plane in resized])

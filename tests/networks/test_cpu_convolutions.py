@@ -1,11 +1,12 @@
-"""The CPU's 3x3 convolution with fewer multiplications."""
+"""The convolutions of the CPU: 3x3 by Winograd's algorithm, and row by row."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cyclegan.networks.cpu import winograd
+from cyclegan.networks.cpu import row_convolution, winograd
+from cyclegan.networks.cpu.row_convolution import RowConv2d, conv_by_rows
 from cyclegan.networks.cpu.winograd import WinogradConv2d, conv3x3, is_faster
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -16,7 +17,7 @@ SIZES = [(1, 3, 5, 1, 1), (2, 4, 3, 7, 9), (1, 8, 8, 16, 16), (2, 3, 2, 5, 4)]
 def draw(
     size: tuple[int, int, int, int, int], dtype: torch.dtype = torch.float64
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """An input, weight and bias to be differentiated by, and a gradient of the output."""
+    """An input, weight and bias with requires_grad, and a gradient of the output."""
     batch, channels, outputs, height, width = size
     generator = torch.Generator().manual_seed(0)
     shapes = (batch, channels, height + 2, width + 2), (outputs, channels, 3, 3), (outputs,)
@@ -32,7 +33,7 @@ def relative(a: Tensor, b: Tensor) -> float:
 
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("size", SIZES)
-def test_output_and_gradients_are_the_direct_convolutions(size, memory_format):
+def test_output_and_gradients_equal_the_direct_convolution(size, memory_format):
     padded, weight, bias, grad = draw(size)
     padded = padded.detach().contiguous(memory_format=memory_format).requires_grad_()
     output = conv3x3(padded, weight, bias)
@@ -67,7 +68,7 @@ def test_in_float32_errors_are_within_1e_5_of_the_largest_value():
         assert relative(a, b) < 1e-5
 
 
-def test_gradients_are_those_of_finite_differences():
+def test_gradients_equal_finite_differences():
     padded, weight, bias, _ = draw((1, 2, 2, 5, 3))
     assert torch.autograd.gradcheck(conv3x3, (padded, weight, bias))
 
@@ -77,7 +78,7 @@ def test_output_and_gradient_keep_the_inputs_memory_format(memory_format):
     padded, weight, _, _ = draw((2, 4, 4, 9, 8))
     padded = padded.detach().contiguous(memory_format=memory_format).requires_grad_()
     output = conv3x3(padded, weight)
-    # In either format: a gradient in the other one must not pass through.
+    # In both formats, as a gradient in the other format must be converted.
     for grad_format in FORMATS:
         grad = torch.ones_like(output).contiguous(memory_format=grad_format)
         (found,) = torch.autograd.grad(output, padded, grad, retain_graph=True)
@@ -86,7 +87,7 @@ def test_output_and_gradient_keep_the_inputs_memory_format(memory_format):
 
 
 @pytest.mark.parametrize("frozen", ["padded", "weight"])
-def test_what_is_frozen_gets_no_gradient_and_leaves_the_others_right(frozen):
+def test_a_frozen_tensor_gets_no_gradient_and_the_other_the_right_one(frozen):
     padded, weight, _, grad = draw((1, 3, 4, 8, 8))
     leaves = {"padded": padded, "weight": weight}
     leaves[frozen].requires_grad_(False)
@@ -96,7 +97,7 @@ def test_what_is_frozen_gets_no_gradient_and_leaves_the_others_right(frozen):
     assert relative(found, expected) < 1e-12
 
 
-def test_second_derivatives_are_the_direct_convolutions_with_a_constant_gradient_too():
+def test_second_derivatives_equal_the_direct_convolution_also_for_a_constant_gradient():
     padded, weight, _, grad = draw((1, 2, 2, 4, 5))
     found, expected = [], []
     for conv, results in ((conv3x3, found), (functional.conv2d, expected)):
@@ -106,7 +107,7 @@ def test_second_derivatives_are_the_direct_convolutions_with_a_constant_gradient
     assert torch.autograd.gradgradcheck(conv3x3, (padded, weight))
 
 
-def test_the_layers_state_dict_is_a_plain_convolutions():
+def test_the_state_dict_has_the_keys_of_a_plain_convolution():
     plain = nn.Conv2d(4, 4, 3)
     assert WinogradConv2d(4, 4).state_dict().keys() == plain.state_dict().keys()
     WinogradConv2d(4, 4).load_state_dict(plain.state_dict())
@@ -117,11 +118,11 @@ def large(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     return padded, weight
 
 
-def test_large_float32_inputs_on_the_cpu_go_the_fast_way():
+def test_winograd_is_faster_for_large_float32_inputs_on_the_cpu():
     assert is_faster(*large())
 
 
-def test_float64_small_inputs_and_autocast_go_the_direct_way():
+def test_float64_small_inputs_and_autocast_use_the_direct_convolution():
     assert not is_faster(*large(torch.float64))
     padded, weight, _, _ = draw((1, 4, 4, 8, 8), torch.float32)
     assert not is_faster(padded, weight)
@@ -130,7 +131,7 @@ def test_float64_small_inputs_and_autocast_go_the_direct_way():
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_the_layer_goes_the_fast_way_unless_it_is_switched_off(monkeypatch, asked):
+def test_the_layer_uses_winograd_unless_it_is_switched_off(monkeypatch, asked):
     monkeypatch.setattr(winograd, "conv3x3", lambda *_: "the fast way")
     layer = WinogradConv2d(256, 256)
     layer.winograd = asked
@@ -144,3 +145,47 @@ def test_switched_off_the_layer_is_the_plain_convolution():
     image = torch.randn(1, 256, 34, 34, generator=torch.Generator().manual_seed(0))
     expected = functional.conv2d(image, layer.weight, layer.bias)
     torch.testing.assert_close(layer(image), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kernel", [(7, 7), (3, 5), (1, 4), (4, 1)])
+@pytest.mark.parametrize("size", [(7, 7), (20, 33)])
+def test_row_convolution_has_the_output_and_gradients_of_the_direct_one(kernel, size):
+    torch.manual_seed(0)
+    inputs = (
+        torch.randn(2, 5, *size, dtype=torch.float64, requires_grad=True),
+        torch.randn(3, 5, *kernel, dtype=torch.float64, requires_grad=True),
+        torch.randn(3, dtype=torch.float64, requires_grad=True),
+    )
+    ours, expected = conv_by_rows(*inputs), functional.conv2d(*inputs)
+    torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
+    grad = torch.randn_like(expected)
+    for mine, its in zip(
+        torch.autograd.grad(ours, inputs, grad),
+        torch.autograd.grad(expected, inputs, grad),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, its, rtol=1e-12, atol=1e-12)
+
+
+def test_only_float32_on_the_cpu_uses_row_convolution_and_a_switch_turns_it_off(monkeypatch):
+    taken = []
+    monkeypatch.setattr(
+        row_convolution, "conv_by_rows", lambda *args: taken.append(1) or conv_by_rows(*args)
+    )
+    layer = RowConv2d(4, 3, 7)
+    image = torch.randn(1, 4, 12, 12)
+    expected = functional.conv2d(image, layer.weight, layer.bias)
+    torch.testing.assert_close(layer(image), expected)
+    assert len(taken) == 1
+    layer.by_rows = False
+    assert torch.equal(layer(image), expected)
+    layer.by_rows = True
+    layer.double()(image.double())
+    layer.float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(image)
+    assert len(taken) == 1
+
+
+def test_row_convolution_has_the_keys_of_a_plain_convolution():
+    assert RowConv2d(4, 3, 7).state_dict().keys() == torch.nn.Conv2d(4, 3, 7).state_dict().keys()
