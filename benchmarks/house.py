@@ -38,7 +38,7 @@ SIDE_ROOMS = (
     *("monitor/visdom/*", "monitor/report/*", "monitor/watch*.py", "monitor/runs_*.py"),
     *("monitor/monitor_command.py", "pages/*"),
     *("data/doctor*.py", "data/degrade*.py", "data/second_order.py", "tools/*"),
-    *("classic_options.py", "classic_table.py", "config/pytorch_cyclegan*.py"),
+    *("classic_options.py", "classic_table.py", "config/pytorch_cyclegan/*"),
     *("networks/winograd.py", "networks/narrow.py", "networks/cpu/*"),
 )
 # The most that a figure is to be; the others have no goal.

@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from cyclegan.config import options as options
-from cyclegan.config import pytorch_cyclegan
 from cyclegan.config.errors import UserError
 from cyclegan.config.expressions import nearest
 from cyclegan.config.options import Model, TranslateSettings
 from cyclegan.config.parts import refuse_import_paths
+from cyclegan.config.pytorch_cyclegan import conversion
 from cyclegan.config.train_options import TrainSettings
 
 Options = dict[str, Any]
@@ -91,8 +91,8 @@ def _with_name(settings: TrainSettings) -> TrainSettings:
 def _parse_with_classic(model: type[Model], arguments: Sequence[str]) -> Options:
     """Converts options of pytorch-CycleGAN-and-pix2pix, and prints what each was taken for."""
     train = model is TrainSettings
-    typed = parse(model, arguments, hidden=pytorch_cyclegan.classic_options(train=train))
-    converted, lines = pytorch_cyclegan.convert(typed, train=train)
+    typed = parse(model, arguments, hidden=conversion.classic_options(train=train))
+    converted, lines = conversion.convert(typed, train=train)
     for line in lines:
         sys.stderr.write(f"{line}\n")
     return converted

@@ -10,7 +10,7 @@ import yaml
 from cyclegan.config.errors import UserError, shorten
 from cyclegan.config.expressions import nearest
 from cyclegan.config.options import Settings, check, default_name
-from cyclegan.config.pytorch_cyclegan import classic_remedy
+from cyclegan.config.pytorch_cyclegan.conversion import classic_remedy
 from cyclegan.config.train_options import LOCAL_OPTIONS, TrainSettings
 
 PRESETS_DIR = Path(__file__).parent / "presets"

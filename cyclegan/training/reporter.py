@@ -16,7 +16,7 @@ from cyclegan.training import messages
 from cyclegan.training.intervals import EARLY_REPORTS, Actions
 from cyclegan.training.run import Run
 from cyclegan.training.state import preserve_state
-from cyclegan.training.statistics.async_metrics import Throughput
+from cyclegan.training.statistics.running_means import Throughput
 from cyclegan.training.statistics.weight_statistics import histograms
 from cyclegan.translate.translator import Translator
 

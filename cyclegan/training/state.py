@@ -14,8 +14,8 @@ from cyclegan.config.errors import UserError
 from cyclegan.hardware.distributed import SINGLE_PROCESS, ProcessGroup
 from cyclegan.training.algorithm.lr_schedule import Schedule
 from cyclegan.training.algorithm.optimizers import MovingAverage
-from cyclegan.training.statistics.async_metrics import RunningMeans
 from cyclegan.training.statistics.hard_examples import HardExamples
+from cyclegan.training.statistics.running_means import RunningMeans
 from cyclegan.training.step import Side, TrainingStep
 
 

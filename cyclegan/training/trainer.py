@@ -26,12 +26,8 @@ from cyclegan.training.resources.execution_plan import compile_first_step
 from cyclegan.training.run import Run
 from cyclegan.training.startup import batches_from_now, close, describe, start
 from cyclegan.training.state import random_states, restore_random
-from cyclegan.training.statistics.async_metrics import (
-    AsyncMetrics,
-    NonFiniteGuard,
-    StepMetrics,
-    nonfinite_weights,
-)
+from cyclegan.training.statistics.async_metrics import AsyncMetrics, StepMetrics
+from cyclegan.training.statistics.nonfinite_guard import NonFiniteGuard, nonfinite_weights
 from cyclegan.training.statistics.weight_statistics import sample_weights, update_ratios
 from cyclegan.training.stop import Requests, StopRequest
 

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from cyclegan.config import expressions, parts, pytorch_cyclegan
+from cyclegan.config import expressions, parts
 from cyclegan.config.command_line import parse
 from cyclegan.config.errors import UserError
 from cyclegan.config.options import TranslateSettings
-from cyclegan.config.pytorch_cyclegan import (
+from cyclegan.config.pytorch_cyclegan import conversion
+from cyclegan.config.pytorch_cyclegan.conversion import (
     TEST_OLDER,
     TRAIN_OLDER,
     classic_options,
     classic_remedy,
 )
-from cyclegan.config.pytorch_cyclegan_table import TEST_TABLE, TRAIN_TABLE
+from cyclegan.config.pytorch_cyclegan.option_table import TEST_TABLE, TRAIN_TABLE
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.losses import ADVERSARIAL_LOSSES, IMAGE_LOSSES, PENALTIES
 from cyclegan.networks import DISCRIMINATORS, GENERATORS
@@ -60,7 +61,7 @@ def convert(words: str, *, train: bool = True) -> tuple[dict[str, Any], list[str
     """The options of a command line in our names, and the lines that it prints."""
     model, hidden = (TrainSettings if train else TranslateSettings), classic_options(train=train)
     typed = parse(model, shlex.split(words), hidden=hidden)
-    options, lines = pytorch_cyclegan.convert(typed, train=train)
+    options, lines = conversion.convert(typed, train=train)
     return {f"--{name}": value for name, value in options.items()}, lines
 
 

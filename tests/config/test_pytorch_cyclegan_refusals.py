@@ -8,7 +8,7 @@ import pytest
 from cyclegan.config.command_line import parse, train_settings, translate_settings
 from cyclegan.config.errors import UserError
 from cyclegan.config.options import TranslateSettings
-from cyclegan.config.pytorch_cyclegan import classic_options, convert
+from cyclegan.config.pytorch_cyclegan.conversion import classic_options, convert
 from cyclegan.config.train_options import Preprocess, TrainSettings
 
 

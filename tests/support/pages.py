@@ -64,7 +64,7 @@ def titles(server_url: str, env: str) -> list[str]:
 
 
 def captions(server_url: str, env: str = "run") -> list[str]:
-    """Of the pictures on the slider, each once."""
+    """The captions of the slider's pictures, each once."""
     window = windows(server_url, env).get("preview", {})
     slider = window["content"] if window.get("type") == "image_history" else []
     return list(dict.fromkeys(frame["caption"] for frame in slider))

@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from cyclegan.training.statistics.async_metrics import (
+from cyclegan.training.statistics.async_metrics import AsyncMetrics, StepMetrics
+from cyclegan.training.statistics.nonfinite_guard import (
     MAX_NONFINITE_STEPS,
     MAX_OVERFLOWS,
-    AsyncMetrics,
     NonFiniteGuard,
-    StepMetrics,
 )
 
 CPU = torch.device("cpu")

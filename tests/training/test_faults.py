@@ -15,7 +15,8 @@ from cyclegan.config.options import check
 from cyclegan.config.train_options import TrainSettings
 from cyclegan.data.files import reading
 from cyclegan.training.build.build_run import RunBuilder
-from cyclegan.training.statistics.async_metrics import NonFiniteGuard, StepMetrics
+from cyclegan.training.statistics.async_metrics import StepMetrics
+from cyclegan.training.statistics.nonfinite_guard import NonFiniteGuard
 from cyclegan.training.trainer import Trainer
 
 NAN, INF = float("nan"), float("inf")

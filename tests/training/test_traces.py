@@ -164,8 +164,8 @@ def _short(value: Any) -> str:
 
 
 def _names(recording: Recording) -> Recording:
-    """The recording with words in place of what is computed. Of a tensor its type and shape are
-    left; the options of optimizers are torch's.
+    """The recording with words in place of what is computed: the type and shape of a tensor. The
+    options of optimizers are torch's.
     """
     state = {
         key: value.rpartition(" ")[0] if isinstance(value, str) else "a value"

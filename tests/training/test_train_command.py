@@ -155,7 +155,7 @@ def test_two_processes_do_not_train_one_run(dataroot, tmp_path):
 
 
 def test_a_file_that_breaks_in_mid_run_is_named_once_and_skipped(dataroot, tmp_path):
-    # Of a run that keeps its images decoded, no file can break.
+    # A run that keeps its images decoded no longer reads their files.
     options = [f"--dataroot={dataroot}", "--name=run", "--steps=100000", "--cache=off", *TINY]
     process = train(tmp_path, *options, "--num_threads=0", popen=True)
     wait_for(tmp_path / "runs" / "run" / "metrics.jsonl", process)

@@ -10,7 +10,7 @@ from cyclegan.config.train_options import TrainSettings
 from cyclegan.training.algorithm.image_pool import ImagePool
 from cyclegan.training.algorithm.optimizers import MovingAverage
 from cyclegan.training.build.build_step import StepBuilder
-from cyclegan.training.statistics.async_metrics import RunningMeans
+from cyclegan.training.statistics.running_means import RunningMeans
 
 
 def settings(**options) -> TrainSettings:

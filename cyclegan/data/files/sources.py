@@ -48,26 +48,22 @@ class DataSources:
     scale: int = 1
 
     def find(self, phase: str, domain: str) -> Path | None:
-        """The source of domain A or B for the phase train or test, which may be missing. Raises
-        UserError if there are only compressed tar files.
-        """
+        """The source of domain A or B for the phase train or test, if there is any."""
         return next(iter(self.candidates(phase, domain)), None)
 
     def candidates(self, phase: str, domain: str) -> list[Path]:
-        """The source of a domain, followed by others that go by the same name."""
+        """The source of a domain, followed by others that go by the same name. Raises UserError if
+        there are only compressed tar files.
+        """
         letter = self.letter(domain)
         given = self.dir_A if letter == "A" else self.dir_B
         if phase == "train" and given is not None:
             return [given]
         if self.dataroot is None:
             return []
-        names = [f"{phase}{letter}", letter if phase == "train" else f"val{letter}"]
-        for name in names:
-            if found := _find_sources(self.dataroot, name):
-                return found
-        for name in names:
-            _refuse_compressed_sources(self.dataroot, name)
-        return []
+        names = (f"{phase}{letter}", letter if phase == "train" else f"val{letter}")
+        found = filter(None, (_find_sources(self.dataroot, name) for name in names))
+        return next(found, None) or _refuse_compressed_sources(self.dataroot, names)
 
     def letter(self, domain: str) -> str:
         """The letter of a domain in folders and options: --direction BtoA exchanges the two."""
@@ -85,10 +81,8 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def scan_source(source: Path, *, index_dir: Path | None) -> ScanResult:
-    """All images of a source; a tar file counts as a folder of its name.
-
-    index_dir: a folder that keeps the indices of large tar files. Raises UserError for compressed
-    tar files.
+    """All images of a source, in which a tar file counts as a folder; `index_dir` keeps the indices
+    of large tar files. Raises UserError for compressed tar files.
     """
     paths = _list_source(source)
     for path in paths:
@@ -117,9 +111,7 @@ def cache_folder(source: Path, cache_dir: Path | None) -> Path:
 
 def walk_files(folder: Path, suffixes: tuple[str, ...] = ("",)) -> list[Path]:
     """All files under a folder with one of the suffixes, sorted, without hidden files and folders.
-
-    Links to folders are followed, but no folder is entered twice. Raises OSError if a folder cannot
-    be read.
+    Links are followed, but no folder is entered twice. Raises OSError if a folder cannot be read.
     """
     found: list[Path] = []
     visited: set[Path] = set()
@@ -153,10 +145,11 @@ def _find_sources(root: Path, name: str) -> list[Path]:
     return [root / pattern for pattern in patterns if source_exists(root / pattern)]
 
 
-def _refuse_compressed_sources(root: Path, name: str) -> None:
+def _refuse_compressed_sources(root: Path, names: Sequence[str]) -> list[Path]:
     for path in sorted(root.iterdir()) if root.is_dir() else []:
-        if path.name.startswith((f"{name}.", f"{name}-")):
+        if path.name.startswith(tuple(name + end for name in names for end in ".-")):
             refuse_compressed(path)
+    return []
 
 
 def _list_source(source: Path) -> list[Path]:

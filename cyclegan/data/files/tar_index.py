@@ -53,11 +53,14 @@ def read_indices(paths: Sequence[Path], *, index_dir: Path | None) -> list[TarIn
         return list(pool.map(lambda path: _read_index(path, index_dir, retry), paths))
 
 
-def refuse_compressed(path: Path) -> None:
-    """Raises UserError for a name like x.tar.gz."""
-    for _, suffixes, tool in _COMPRESSIONS:
-        if path.name.lower().endswith(suffixes):
-            raise _compressed(path, tool)
+def refuse_compressed(path: Path, start: bytes = b"") -> None:
+    """Raises UserError for a name like x.tar.gz, and for the first bytes of such a file."""
+    for magic, suffixes, tool in _COMPRESSIONS:
+        if path.name.lower().endswith(suffixes) or start.startswith(magic):
+            raise UserError(
+                f"{path} is compressed, so that no image can be read from its middle: decompress "
+                f"it ({tool}), or move it elsewhere"
+            )
 
 
 def _read_index(path: Path, index_dir: Path | None, retry: RetryPolicy) -> TarIndex:
@@ -82,7 +85,8 @@ def _read_index(path: Path, index_dir: Path | None, retry: RetryPolicy) -> TarIn
 def _scan_headers(shard: Shard, retry: RetryPolicy) -> TarIndex:
     found: dict[str, TarMember] = {}
     with open_file(shard.path, retry) as stream:
-        _refuse_compressed_content(shard.path, stream)
+        refuse_compressed(shard.path, stream.read(8))
+        stream.seek(0)
         problem = _collect_members(stream, shard, found)
     return TarIndex([found[name] for name in sorted(found, key=_parts)], problem)
 
@@ -117,27 +121,12 @@ def _check_end(stream: BinaryIO, offset: int) -> str | None:
 
 
 def _is_image(name: str) -> bool:
-    hidden = any(part.startswith(".") and part != ".." for part in _parts(name))
+    hidden = any(part.startswith(".") and part != ".." for part in name.split("/"))
     return not hidden and PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 def _parts(name: str) -> list[str]:
     return [part for part in name.split("/") if part not in ("", ".")]
-
-
-def _refuse_compressed_content(path: Path, stream: BinaryIO) -> None:
-    start = stream.read(8)
-    stream.seek(0)
-    for magic, _, tool in _COMPRESSIONS:
-        if start.startswith(magic):
-            raise _compressed(path, tool)
-
-
-def _compressed(path: Path, tool: str) -> UserError:
-    return UserError(
-        f"{path} is compressed, so that no image can be read from its middle: decompress it "
-        f"({tool}), or move it elsewhere"
-    )
 
 
 def _load(path: Path, state: list[Any], shard: Shard) -> TarIndex | None:

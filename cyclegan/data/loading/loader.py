@@ -76,7 +76,7 @@ def load_batches(
     to_batch = partial(_to_device, device=device)
     if dataset.decoded is None:
         # Workers start here, before the caller starts threads of its own.
-        started = _start_workers(dataset, sampler, num_workers, start_method=start_method)
+        started = _start_workers(dataset, sampler, num_workers, start_method)
         batches = _restart_dead_workers(started, dataset, sampler, num_workers)
     else:
         batches = (collate([dataset[position] for position in step]) for step in sampler)
@@ -121,11 +121,7 @@ def _stack(crops: Sequence[Crop]) -> Uint8Images:
 
 
 def _start_workers(
-    dataset: UnpairedImages,
-    sampler: StepBatchSampler,
-    num_workers: int,
-    *,
-    start_method: str | None = None,
+    dataset: UnpairedImages, sampler: StepBatchSampler, num_workers: int, start_method: str | None
 ) -> Iterator[Uint8Batch]:
     """The batches of a DataLoader whose workers start now."""
     with warnings.catch_warnings():
@@ -174,7 +170,7 @@ def _restart_dead_workers(
         logger.warning("a process that loads images died, perhaps for want of memory; %s", how)
         # Not by forking, since this program has threads by now.
         rest = sampler.starting_at(position)
-        batches = _start_workers(dataset, rest, num_workers, start_method="spawn")
+        batches = _start_workers(dataset, rest, num_workers, "spawn")
 
 
 def _unwrap_user_error(batches: Iterator[Uint8Batch]) -> Iterator[Uint8Batch]:
@@ -191,9 +187,7 @@ def _ignore_interrupts(_: int) -> None:
 
 
 def _copy_on_side_stream(
-    batches: Iterator[Uint8Batch],
-    device: torch.device,
-    to_batch: Callable[[Uint8Batch], Batch],
+    batches: Iterator[Uint8Batch], device: torch.device, to_batch: Callable[[Uint8Batch], Batch]
 ) -> Generator[Batch]:
     """Copies and converts one batch ahead, on a CUDA stream of its own."""
     side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

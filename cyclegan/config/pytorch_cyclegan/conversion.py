@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from cyclegan.config.errors import UserError
-from cyclegan.config.pytorch_cyclegan_table import NUMBER, TEST_TABLE, TRAIN_TABLE, Entry
+from cyclegan.config.pytorch_cyclegan.option_table import NUMBER, TEST_TABLE, TRAIN_TABLE, Entry
 
 # Older spellings, and options that are ours under another name.
 OLDER = {

@@ -1,0 +1,1 @@
+"""The command lines of pytorch-CycleGAN-and-pix2pix, the classic implementation."""
