@@ -1,4 +1,4 @@
-"""Losses: short names for import paths. Any import path serves as well.
+"""Losses. Tables give their short names; any import path serves as well.
 
 An image loss is any callable loss(input, target) -> scalar, so every pair loss of torch.nn is one.
 An adversarial loss has generator(D, fake, real) and discriminator(D, fake, real).

@@ -1,4 +1,4 @@
-"""Generators and discriminators: short names for import paths. Any import path serves as well."""
+"""Generators and discriminators. Tables give their short names; any import path serves as well."""
 
 GENERATORS = {
     "resnet": "cyclegan.networks.generators.resnet.ResnetGenerator",
@@ -20,7 +20,7 @@ DISCRIMINATORS = {
     "batch_head": "cyclegan.networks.discriminators.batch_head.BatchHeadDiscriminator",
 }
 
-# What discriminators see is augmented by (Zhao et al., 2020).
+# Augmentations of all images that discriminators see (Zhao et al., 2020).
 DIFFAUGMENTS = {
     "translation": "cyclegan.networks.diffaugment.RandomTranslation",
     "cutout": "cyclegan.networks.diffaugment.RandomCutout",

@@ -43,7 +43,7 @@ class RollBack(UserError):
 
 
 class Trainer:
-    """Trains a run that `build_run` has built and checked."""
+    """Trains a run that `RunBuilder` has built and checked."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.state, self.step = run, run.state, run.state.step

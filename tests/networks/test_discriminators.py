@@ -1,4 +1,4 @@
-"""What every discriminator in the table guarantees, and the patch discriminators' own."""
+"""The guarantees of every discriminator in the table, and details of each."""
 
 from functools import partial
 from pathlib import Path

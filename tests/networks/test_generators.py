@@ -1,4 +1,4 @@
-"""What every generator in the table guarantees."""
+"""The guarantees of every generator in the table."""
 
 import copy
 from functools import partial

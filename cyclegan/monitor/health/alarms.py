@@ -47,11 +47,11 @@ class Rule:
     """
 
     name: str
-    where: str
     holds: Callable[[MetricSeries], bool]
     saw: str
     means: str
     remedy: str
+    where: str = "{G}"
 
 
 def find_alarms(series: MetricSeries) -> Iterator[Alarm]:
@@ -172,7 +172,6 @@ def _usual_gradient(network: MetricSeries) -> float:
 IMAGE_RULES = (
     Rule(
         "collapse",
-        "{G}",
         _collapsed,
         "Images of fake_{domain} differ from each other {diversity:.0%} as much as their inputs do",
         "{G} makes nearly the same image of every input",
@@ -181,7 +180,6 @@ IMAGE_RULES = (
     ),
     Rule(
         "colour inversion",
-        "{G}",
         lambda domain: domain.highest("correlation") <= INVERTED,
         "The brightness of fake_{domain} is opposite to that of its input (correlation "
         "{correlation:.2f})",
@@ -192,7 +190,6 @@ IMAGE_RULES = (
     ),
     Rule(
         "identity copy",
-        "{G}",
         _copies,
         "fake_{domain} is its input (correlation {correlation:.3f}, change {change:.1f} levels of "
         "255), and D_{domain} recognizes it in {pairs:.0%} of pairs",
@@ -202,17 +199,16 @@ IMAGE_RULES = (
     ),
     Rule(
         "D wins",
-        "D_{domain}",
         _wins,
         "D_{domain} tells real from fake in {pairs:.0%} of pairs{scores}{loss}",
         "It learns faster than {G}, which learns little from a discriminator that is always right, "
         "or has memorized its few images",
         'slow it down: {lower_D}; regularize it: --discriminator "patch(norm=spectral)", --penalty '
         '"1*r1(every=16)"; with few images: --diffaugment "translation + cutout"',
+        where="D_{domain}",
     ),
     Rule(
         "contrast lost",
-        "{G}",
         lambda domain: domain.highest("contrast") < FLAT,
         "fake_{domain} has {contrast:.0%} of the contrast of real images",
         "Its output is nearly uniform: the learning rate is too high, or no loss holds it",
@@ -220,7 +216,6 @@ IMAGE_RULES = (
     ),
     Rule(
         "contrast blown up",
-        "{G}",
         lambda domain: domain.lowest("contrast") > GARISH,
         "fake_{domain} has {contrast:.0%} of the contrast of real images",
         "Its output is saturated: the learning rate is too high, or no loss holds it",
@@ -228,7 +223,6 @@ IMAGE_RULES = (
     ),
     Rule(
         "colour shift",
-        "{G}",
         lambda domain: domain.lowest("colour") >= OFF_COLOUR,
         "The mean colour of fake_{domain} is {colour:.0f} levels of 255 from that of real images",
         "D_{domain} does not see colours, or gives them no weight",
@@ -238,36 +232,36 @@ IMAGE_RULES = (
 CYCLE_RULES = (
     Rule(
         "cycle error rises",
-        "cycle_{domain}",
         _cycle_error_rises,
         "rec_{domain} is {error:.1f} levels of 255 from real_{domain}, and was {best_error:.1f}",
         "The generators drift apart: translations keep less of their inputs than before",
         '{lower_G}, --cycle "20*l1"; weights of earlier epochs are kept',
+        where="cycle_{domain}",
     ),
 )
 NETWORK_RULES = (
     Rule(
         "vanished gradients",
-        "{network}",
         lambda network: network.highest("gradient") < VANISHED,
         "The gradient of {network} has the norm {gradient:.1e}",
         "It has stopped learning: its outputs are saturated, or its layers are dead",
         "--precision fp32; start again with {lower}",
+        where="{network}",
     ),
     Rule(
         "exploding gradients",
-        "{network}",
         lambda network: network.lowest("gradient") > EXPLODED * _usual_gradient(network) > 0,
         "The gradient of {network} has the norm {gradient:.3g}, where {usual:.3g} was usual",
         "Training is about to destroy what was learned",
         "--clip_grad {clip}, {lower}",
+        where="{network}",
     ),
     Rule(
         "updates too large",
-        "{network}",
         lambda network: network.lowest("ratio") > OVERSHOT,
         "One update is {ratio:.0%} of the weights of {network}; about 0.1% to 1% is usual",
         "Each step destroys what others have learned",
         "{lower}",
+        where="{network}",
     ),
 )

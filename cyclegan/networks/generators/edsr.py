@@ -97,7 +97,7 @@ class RestorationGenerator(Encoder):
         return output
 
     def layer_outputs(self, image: Tensor) -> Iterator[Tensor]:
-        """What the network sees of the image, the first convolution, then the body's modules."""
+        """The prepared image, the first convolution, then the modules of the body."""
         features = high_pass(self._reduced(image), self.highpass)
         yield features
         features = self.head(self._folded(features))

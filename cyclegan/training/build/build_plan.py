@@ -1,4 +1,4 @@
-"""Plans how a run is computed, and tries steps for its memory, its batch size and its parts."""
+"""Asks for a run's execution plan, and tries steps for its memory, batch size and custom parts."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""How a run is computed: what its options ask for, on the device at hand."""
+"""Chooses precision, compiler and CUDA graphs by the options and the device."""
 
 import logging
 import time

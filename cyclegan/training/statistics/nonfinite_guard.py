@@ -1,4 +1,4 @@
-"""Guards a run against losses, gradients and weights that are not finite."""
+"""Warns of skipped updates, whose losses or gradients are not finite, and asks for a rollback."""
 
 import logging
 import math
