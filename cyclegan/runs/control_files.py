@@ -9,7 +9,7 @@ POLL_SECONDS = 0.5
 
 
 class Request(IntFlag):
-    """What is asked of a run; several requests, also of several processes, are combined by |."""
+    """A request to a run; several of them, also from several processes, are combined by |."""
 
     NONE = 0
     # A signal, or the end of the time allowed: after this step, not after this epoch.
@@ -68,7 +68,7 @@ def send_request(run_dir: Path, name: str) -> None:
 
 
 def _delete(path: Path) -> bool:
-    """Whether the file could be deleted; otherwise its request would come again and again."""
+    """Deletes a file; False if that fails, since its request would then come again and again."""
     try:
         path.unlink()
     except OSError:

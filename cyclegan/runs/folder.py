@@ -182,7 +182,7 @@ def read_settings(run_dir: Path) -> dict[str, Any]:
 
 
 def is_locked(run_dir: Path) -> bool:
-    """Whether a process trains there. Writes nothing, and needs no right to write."""
+    """True while a process trains there. Writes nothing, and needs no right to write."""
     # filelock uses flock on Unix; a shared lock can be taken through a read-only descriptor.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:

@@ -69,7 +69,7 @@ def write_hard_images(run_dir: Path, step: int, images: HardImages) -> None:
 
 
 def read_domains(run_dir: Path) -> dict[str, SavedHardImages]:
-    """What is valid in the file, by domain; nothing if it is missing or broken."""
+    """The valid entries of the file, by domain; none if it is missing or broken."""
     try:
         found = read_json(run_dir / HARD_IMAGES_FILE, max_bytes=_MAX_FILE_BYTES)
         return dict(sorted(_FILE.validate_python(found).items()))

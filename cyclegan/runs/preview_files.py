@@ -101,5 +101,5 @@ def _small_path(run_dir: Path, step: int) -> Path:
 
 
 def _is_plain(path: Path) -> bool:
-    """Whether it is a file, not a link; a named pipe would block until somebody writes to it."""
+    """True for a file, not a link; a named pipe would block until somebody writes to it."""
     return path.is_file() and not path.is_symlink()

@@ -54,7 +54,7 @@ _Count = Annotated[int, Field(strict=True, ge=0, lt=10**15), or_default(0)]
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run writes about itself at its start and at its end; times are ISO 8601, local."""
+    """A run, as it describes itself at its start and at its end; times are ISO 8601, local."""
 
     command: _Lines = ()
     started: _Word = ""
@@ -122,5 +122,5 @@ def read_json(path: Path, *, max_bytes: int = 1_000_000) -> Any:
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether it is a finite number below 1e15, which prints in a few digits."""
+    """True for a finite number below 1e15, which prints in a few digits."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**15

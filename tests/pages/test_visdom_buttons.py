@@ -21,6 +21,7 @@ from cyclegan.pages.visdom.buttons import (
     Controls,
     clicked_button,
 )
+from cyclegan.pages.visdom.client import VisdomClient
 from cyclegan.pages.visdom.monitor import VisdomMonitor
 from cyclegan.pages.visdom.server.login import PASSWORD, USERNAME
 from cyclegan.pages.visdom.server_location import OwnServer, start_server
@@ -308,11 +309,12 @@ def test_a_run_that_has_ended_has_no_buttons(
 
 def test_a_server_that_says_nothing_disturbs_nobody(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         controls = Controls(
             "run",
             tmp_path,
             lambda name: None,
-            where=lambda: (f"http://127.0.0.1:{deaf.getsockname()[1]}", ""),
+            connect=lambda: VisdomClient(timeout=5).connect(url),
             news=lambda: None,
         )
         controls.listen()

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from support.forked_script import run_script
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # The smallest run that has every part: a pool that fills, dropout's random state, an average.
@@ -27,14 +29,16 @@ TIMES = ("images_per_second", "data_wait", "data_share", "memory")
 
 
 def train(tmp_path: Path, *options: str, popen: bool = False, **keywords):
-    command = [sys.executable, str(ROOT / "train.py"), f"--checkpoints_dir={tmp_path / 'runs'}"]
+    """The process if `popen`, else the outcome of one that did not need to import torch."""
+    words = [str(ROOT / "train.py"), f"--checkpoints_dir={tmp_path / 'runs'}", *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    if not popen and not keywords:
+        return run_script(words, cwd=tmp_path, environment=environment)
     keywords = {"text": True, "cwd": tmp_path, "env": environment, **keywords}
+    command = [sys.executable, *words]
     if popen:
-        return subprocess.Popen(
-            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords
-        )
-    return subprocess.run([*command, *options], capture_output=True, timeout=300, **keywords)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)
+    return subprocess.run(command, capture_output=True, timeout=300, **keywords)
 
 
 def newest_state(run: Path) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """Records fourteen short training runs, so that a change of the code can show that it changed no
-number: python tests/support/traces.py [NAME ...]
+number: PYTHONPATH=tests python -m support.traces [NAME ...]
 
 Each run is the real train.py on the CPU, for 12 steps from seed 0, with one thread. Its recording,
 recorded/traces/NAME.json, holds every loss of every step at full precision, the measurements of
@@ -9,20 +9,18 @@ them. It leaves out times and sizes of memory, and is read from the run's files 
 A recording is equal byte for byte only on a machine like that which made it (`fingerprint`). On any
 other, record the commit before into a folder of its own, and this one into another:
 
-    python tests/support/traces.py --into FOLDER && diff -r FOLDER OTHER
+    PYTHONPATH=tests python -m support.traces --into FOLDER && diff -r FOLDER OTHER
 """
 
 import argparse
 import hashlib
 import json
-import multiprocessing
 import os
 import platform
-import runpy
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,8 @@ import numpy as np
 import PIL
 import torch
 from PIL import Image
+
+from support.forked_script import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDED = Path(__file__).parents[1] / "recorded" / "traces"
@@ -154,23 +154,19 @@ def record(name: str, folder: Path) -> str:
 def train(options: Options, *, folder: Path, processes: int = 1) -> None:
     """Runs train.py in a process of its own, or by torchrun in several, with one thread each."""
     words = [_word(name, value) for name, value in options.items() if value is not None]
-    log = folder / "log.txt"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    words = [str(ROOT / "train.py"), *words]
     if processes == 1:
-        child = _nursery().Process(target=_train, args=(words, str(folder), str(log)))
-        child.start()
-        child.join(LONGEST)
-        status = child.exitcode
-        child.kill()
+        done = run_script(words, cwd=folder, environment=environment, timeout=LONGEST)
     else:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         # After the two lines torchrun does not take our options for its own.
-        command += [f"--nproc-per-node={processes}", "--", str(ROOT / "train.py"), *words]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        with log.open("w") as file:
-            where: dict[str, Any] = {"stdout": file, "stderr": file, "cwd": folder}
-            status = subprocess.run(command, env=environment, timeout=LONGEST, **where).returncode
-    if status != 0:
-        raise RuntimeError(f"train.py ended with status {status}:\n{log.read_text()}")
+        command += [f"--nproc-per-node={processes}", "--", *words]
+        done = subprocess.run(
+            command, env=environment, timeout=LONGEST, cwd=folder, capture_output=True, text=True
+        )
+    if done.returncode != 0:
+        raise RuntimeError(f"train.py ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
 
 def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -218,27 +214,6 @@ def _picture(random: np.random.Generator, height: int = 44, width: int = 52) -> 
 
 
 @cache
-def _nursery() -> Any:
-    """Processes that begin with torch imported, and with nothing else done: to import it anew takes
-    longer than a run.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "torch", "torchvision", "pydantic", "rich"])
-    return context
-
-
-def _train(words: Sequence[str], folder: str, log: str) -> None:
-    """In the new process."""
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(output, stream)
-    os.chdir(folder)
-    torch.set_num_threads(1)
-    sys.path.insert(0, str(ROOT))
-    sys.argv = [str(ROOT / "train.py"), *words]
-    runpy.run_path(sys.argv[0], run_name="__main__")
-
-
 def _word(name: str, value: Any) -> str:
     return f"--{name}" if value is True else f"--{name}={value}"
 

@@ -3,7 +3,7 @@
 Other tests compare numbers with mathematics. These compare the program with itself as it was: a
 change that is only to move or rename code shows by them that it has changed no number. Where one
 is meant to change numbers, they are recorded anew, in a commit of its own, by
-python tests/support/traces.py
+PYTHONPATH=tests python -m support.traces
 """
 
 import json
@@ -110,7 +110,7 @@ def recorded() -> Recording:
 def assert_nothing(differences: list[str], name: str) -> None:
     if differences:
         told = "\n  ".join(differences)
-        command = f"python tests/support/traces.py {name}"
+        command = f"PYTHONPATH=tests python -m support.traces {name}"
         advice = f"If that is meant, record it anew in a commit of its own: {command}"
         pytest.fail(f"{name} is not what was recorded:\n  {told}\n{advice}", pytrace=False)
 

@@ -1,1 +1,1 @@
-"""What a run's numbers say about it."""
+"""The health of a run: its curves, the alarms, and a summary in words."""

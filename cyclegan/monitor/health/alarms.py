@@ -115,7 +115,7 @@ def _plain(value: float) -> str:
 
 
 def _rises(values: Sequence[float], *, factor: float, difference: float) -> bool:
-    """Whether the later half exceeds the earlier by both."""
+    """True if the later half exceeds the earlier by both."""
     half = len(values) // 2
     before, now = mean(values[:half]), mean(values[half:])
     return now > max(factor * before, before + difference)
