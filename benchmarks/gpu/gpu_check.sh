@@ -40,9 +40,9 @@ nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv | tee -a "$
 
 say "1 correctness (up to 135 s): the GPU tests on 6 processes"
 # The test that is left out tries 4,096 images, which takes minutes.
-timeout 95 python3 -m pytest tests/test_gpu.py -m gpu -n 6 -p no:cacheprovider \
+timeout 95 python3 -m pytest tests/training/test_gpu.py -m gpu -n 6 -p no:cacheprovider \
     --junitxml "$OUT/junit.xml" \
-    --deselect tests/test_gpu.py::test_a_step_that_does_not_fit_is_told_with_what_would 2>&1 |
+    --deselect tests/training/test_gpu.py::test_a_step_that_does_not_fit_is_told_with_what_would 2>&1 |
     tail -40 | tee -a "$OUT/log"
 check 40 trust trust
 keep

@@ -75,7 +75,13 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
 
 
 def ask(
-    server: OwnServer, method: str, path: str, *, body: object = None, host: str = "127.0.0.1", **more
+    server: OwnServer,
+    method: str,
+    path: str,
+    *,
+    body: object = None,
+    host: str = "127.0.0.1",
+    **more,
 ) -> tuple[int, str]:
     """Status and text of the answer, nothing followed."""
     connection = http.client.HTTPConnection(host, server.port, timeout=10)
@@ -232,7 +238,9 @@ def test_a_run_arrives_at_a_server_that_asks_for_the_login(
     monitor.scalars(1, LOSSES)
     assert url_in(said) == closed.url
     monitor.close()
-    drawn = json.loads(VisdomClient(timeout=10).post(closed.url, "win_data", {"win": None, "eid": "run"}))
+    drawn = json.loads(
+        VisdomClient(timeout=10).post(closed.url, "win_data", {"win": None, "eid": "run"})
+    )
     assert "cycle" in drawn
     assert not (tmp_path / "visdom").exists()
 

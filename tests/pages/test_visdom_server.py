@@ -262,7 +262,9 @@ def test_two_runs_of_one_server_are_laid_over_each_other_without_any_network(
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.goto(f"{url}/compare/one+two")
     # Visdom 0.2 numbers the runs in the names of their curves, Visdom 0.3 names them.
-    cycle = "[...document.querySelectorAll('.js-plotly-plot')].flatMap(p => p.data.map(t => t.name))"
+    cycle = (
+        "[...document.querySelectorAll('.js-plotly-plot')].flatMap(p => p.data.map(t => t.name))"
+    )
     page.wait_for_function(f"{cycle}.some(name => /^(1|two)_cycle_A$/.test(name))")
     assert page.evaluate(f"{cycle}.some(name => /^(0|one)_cycle_A$/.test(name))")
     assert wrong == []

@@ -57,7 +57,7 @@ class VisdomClient:
         address = urlsplit(server)
         if _is_local(server) and address.scheme == "http":
             # By itself, the library would ask a proxy even for this machine.
-            local = address.hostname, address.port
+            local = address.hostname, address.port or 80
             options["socket"] = socket.create_connection(local, self.timeout)
         connection = websocket.create_connection(
             f"ws{server.removeprefix('http')}/vis_socket",

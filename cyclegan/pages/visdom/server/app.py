@@ -14,7 +14,7 @@ from visdom.server import app as visdom_app
 from visdom.server.handlers import socket_handlers, web_handlers
 from visdom.utils.server_utils import hash_password
 
-from cyclegan.pages.visdom.server.frames import EventHandler, FrameHandler
+from cyclegan.pages.visdom.server.frames import EventHandler, FrameHandler, Frames
 from cyclegan.pages.visdom.server.login import COOKIE, is_loopback, login_from
 
 FOLDER = Path(__file__).resolve().parent
@@ -39,7 +39,8 @@ def application(*, host: str, port: int, env_dir: Path) -> "GuardedApplication":
     guarded = GuardedApplication(host=host, port=port, env_path=str(env_dir))
     guarded.settings["debug"] = False
     guarded.user_settings["user_css"] += (FOLDER / "live_page.css").read_text(encoding="utf-8")
-    own, frames = {"app": guarded}, {"frames": {}}
+    own: dict[str, Any] = {"app": guarded}
+    frames: dict[str, Frames] = {"frames": {}}
     guarded.add_handlers(
         ".*",
         [

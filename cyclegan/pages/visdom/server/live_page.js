@@ -4,10 +4,13 @@ document.addEventListener('click', event => {
   if (event.isTrusted && event.target.matches('.btn-success, .btn-danger'))
     leftAlone = event.target.textContent === 'online';
 }, true);
-setInterval(() => {
-  const buttons = [...document.querySelectorAll('.navbar-form .btn-danger')];
-  const offline = buttons.find(button => button.textContent === 'offline');
-  if (offline && !leftAlone && !document.hidden) offline.click();
+setInterval(async () => {
+  const isOffline = button => button.textContent === 'offline';
+  const button = [...document.querySelectorAll('.navbar-form .btn-danger')].find(isOffline);
+  if (!button || leftAlone || document.hidden) return;
+  // Visdom 0.3 gives up after one attempt that fails.
+  const answer = await fetch('/user/style.css', {cache: 'no-store'}).catch(() => ({ok: false}));
+  if (answer.ok && isOffline(button)) button.click();
 }, 2000);
 
 // Plots are drawn one at a time, those in view first, and none while the page is hidden.
