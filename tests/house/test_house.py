@@ -14,24 +14,24 @@ ROOT = Path(__file__).resolve().parents[2]
 # What each figure may be at most. Where one has got better, write the better number here; where it
 # has come as far as its goal in benchmarks/house.py, the goal.
 LIMITS = {
-    "package_lines": 20_700,
-    "core_lines": 15_150,
-    "files_in_largest_room": 31,
+    "package_lines": 19_600,
+    "core_lines": 14_700,
+    "files_in_largest_room": 12,
     "files_over_300_lines": 0,
     "longest_function": 50,
-    "signatures_with_settings": 88,
-    "signatures_with_say": 28,
+    "signatures_with_settings": 12,
+    "signatures_with_say": 0,
     "signatures_with_trusted": 0,
-    "signatures_with_run_dir": 52,
-    "modules_that_name_settings": 33,
-    "duplicate_file_names": 8,
-    "duplicate_class_names": 10,
-    "sentences_that_begin_with_of": 91,
+    "signatures_with_run_dir": 51,
+    "modules_that_name_settings": 10,
+    "duplicate_file_names": 0,
+    "duplicate_class_names": 0,
+    "sentences_that_begin_with_of": 0,
 }
 # Those of a training of one step.
 PATH_LIMITS = {
-    "frames_to_optimizer": 13,
-    "files_to_optimizer": 5,
+    "frames_to_optimizer": 5,
+    "files_to_optimizer": 3,
 }
 
 # A package with one of everything that is counted, and beside each something that is not.

@@ -27,8 +27,8 @@ from support.pages import (
 
 from cyclegan.pages.visdom import monitor as live
 from cyclegan.pages.visdom import server
-from cyclegan.pages.visdom.client import find_server
 from cyclegan.pages.visdom import server_location as placing
+from cyclegan.pages.visdom.client import find_server
 from cyclegan.pages.visdom.monitor import VisdomMonitor
 from cyclegan.pages.visdom.server_location import OwnServer, start_server
 from cyclegan.runs.artifacts import Preview

@@ -16,10 +16,15 @@ from cyclegan.pages.visdom.windows import CELL, Message, notice
 logger = logging.getLogger(__name__)
 
 CONTROLS = "controls"
-# In their order on the page. The first alternates with "go_on".
-BUTTONS = ("pause", "save", "preview", "stop")
-PAUSE, GO_ON, STOP = "pause", "go_on", "stop"
 WINDOW_HEIGHT = 136
+# What the run does and what the button says, without and with the request of that name.
+ROWS = {
+    "pause": (("running", "pause"), ("the run is paused", "go on")),
+    "save": (("state and weights", "save now"), ("is being saved", "save now")),
+    "preview": (("preview of the fixed images", "preview now"), ("is being drawn", "preview now")),
+    "stop": (("after this epoch", "stop"), ("stops after this epoch", "stop")),
+}
+BUTTONS = tuple(ROWS)
 
 # An event contains its whole window; a longer one belongs to another window, such as a slider with
 # all its pictures.
@@ -64,7 +69,8 @@ class Controls:
     def window(self) -> Window:
         """The window with the current requests."""
         if self._closing.is_set():
-            return Window(CONTROLS, "ended", _farewell)
+            ended = partial(notice, CONTROLS, "The run has ended.", height=WINDOW_HEIGHT)
+            return Window(CONTROLS, "ended", ended)
         self._shown = self._requests()
         return Window(CONTROLS, self._shown, partial(_rows, self._shown))
 
@@ -103,23 +109,18 @@ class Controls:
                 self._click(button)
 
     def _click(self, button: str) -> None:
-        is_paused = PAUSE in self._requests()
+        is_paused = "pause" in self._requests()
         try:
-            self._control(GO_ON if button == PAUSE and is_paused else button)
-            self._stop_clicked = self._stop_clicked or button == STOP
+            self._control("go_on" if button == "pause" and is_paused else button)
+            self._stop_clicked = self._stop_clicked or button == "stop"
         except Exception as error:
             logger.info(f"the page's button for {button} did nothing: {error}")
         self._news()
 
     def _requests(self) -> Requests:
-        found = requests_in(self._run_dir)
+        found = {name for name in BUTTONS if (self._run_dir / name).exists()}
         # The trainer deletes the file as soon as it has read it, long before it stops.
-        return found | {STOP} if self._stop_clicked else found
-
-
-def requests_in(run_dir: Path) -> Requests:
-    """The requests in a run's folder, by the names of their files."""
-    return frozenset(name for name in BUTTONS if (run_dir / name).exists())
+        return frozenset(found | {"stop"} if self._stop_clicked else found)
 
 
 def clicked_button(message: object, *, env: str) -> str | None:
@@ -130,33 +131,21 @@ def clicked_button(message: object, *, env: str) -> str | None:
         event = json.loads(message)
     except (ValueError, RecursionError):
         return None
-    ours = {"event_type": "PropertyUpdate", "eid": env, "target": CONTROLS, "value": "clicked"}
-    if not isinstance(event, dict) or any(event.get(key) != ours[key] for key in ours):
-        return None
-    index = event.get("propertyId")
-    if type(index) is not int or not 0 <= index < len(BUTTONS):
-        return None
-    return BUTTONS[index]
+    match event:
+        case {"event_type": "PropertyUpdate", "value": "clicked", "propertyId": int(index)}:
+            is_ours = event.get("eid") == env and event.get("target") == CONTROLS
+            # A bool is an int, too.
+            if is_ours and type(index) is int and 0 <= index < len(BUTTONS):
+                return BUTTONS[index]
+    return None
 
 
 def _rows(requests: Requests) -> Message:
     """The buttons, each with a label that tells what the run does."""
-    texts = {
-        "pause": ("the run is paused", "go on") if "pause" in requests else ("running", "pause"),
-        "save": ("is being saved" if "save" in requests else "state and weights", "save now"),
-        "preview": (
-            "is being drawn" if "preview" in requests else "preview of the fixed images",
-            "preview now",
-        ),
-        "stop": ("stops after this epoch" if "stop" in requests else "after this epoch", "stop"),
-    }
-    rows = [{"type": "button", "name": texts[b][0], "value": texts[b][1]} for b in BUTTONS]
+    texts = [row[name in requests] for name, row in ROWS.items()]
+    rows = [{"type": "button", "name": label, "value": button} for label, button in texts]
     return {
         "win": CONTROLS,
         "data": [{"type": "properties", "content": rows}],
         "opts": {"title": CONTROLS, "width": CELL, "height": WINDOW_HEIGHT},
     }
-
-
-def _farewell() -> Message:
-    return notice(CONTROLS, "The run has ended.", height=WINDOW_HEIGHT)

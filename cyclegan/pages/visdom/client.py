@@ -13,7 +13,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from cyclegan.pages.visdom.server.login import COOKIE, PASSWORD, USERNAME, is_loopback, login_from
+from cyclegan.pages.visdom.server.login import COOKIE, PASSWORD, USERNAME, is_loopback, login
 
 
 class VisdomClient:
@@ -38,11 +38,11 @@ class VisdomClient:
 
     def log_in(self, server: str) -> None:
         """Raises PermissionError if the environment has no login, or the server refuses it."""
-        login = login_from()
-        if login is None:
+        message = login()
+        if message is None:
             raise PermissionError(f"it asks for a login: set {USERNAME} and {PASSWORD}")
         try:
-            with self._open(f"{server}/", login.message()) as answer:
+            with self._open(f"{server}/", message) as answer:
                 cookies = SimpleCookie("; ".join(answer.headers.get_all("Set-Cookie", [])))
         except HTTPError as error:
             error.close()

@@ -5,7 +5,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import quote
 
@@ -59,6 +59,10 @@ class Drawing:
         if url != self.url or self.client.post(url, "win_exists", window) != "true":
             self.forget()
         self.url = url
+
+    def connect(self) -> Any:
+        """A WebSocket on which the server reports clicks."""
+        return self.client.connect(self.url)
 
     def draw(self, windows: Iterable[Window]) -> None:
         for window in windows:

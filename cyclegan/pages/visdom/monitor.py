@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,19 +69,15 @@ class VisdomMonitor:
         self._location = ServerLocation(server, port, host=host, env_dir=env_dir)
         self._drawing = Drawing(self.env, timeout=TIMEOUT)
         self._is_new_run = self._last_step < 0
-        self._address = ""
-        self._is_lost = False
-
-        self._news = threading.Event()
-        self._hurry = threading.Event()
-        self._closing = threading.Event()
+        self._address, self._is_lost = "", False
+        self._news, self._hurry, self._closing = (threading.Event() for _ in range(3))
         self._pause = INTERVAL
         self._controls: Controls | None = None
-        self._expected = tuple(expected)
         if control is not None and run_dir is not None:
             self._controls = Controls(
-                self.env, run_dir, control, connect=self._connect, news=self._wake
+                self.env, run_dir, control, connect=self._drawing.connect, news=self._wake
             )
+        self._page = partial(page, controls=self._controls, expected=tuple(expected))
         self._thread = threading.Thread(target=self._run, name="visdom", daemon=True)
         self._thread.start()
 
@@ -171,30 +168,20 @@ class VisdomMonitor:
             self._controls.listen()
         return True
 
-    def _connect(self) -> Any:
-        return self._drawing.client.connect(self._drawing.url)
-
     def _draw(self, url: str) -> float:
         """Sends what the server lacks; returns the seconds to pause after that."""
+        drawing = self._drawing
         if self._is_new_run:
-            self._drawing.clear(url)
+            drawing.clear(url)
             self._is_new_run = False
-        self._drawing.check(url)
+        drawing.check(url)
         began, computed = time.monotonic(), time.thread_time()
         with self._lock:
             curves, artifacts = self._curves.copy(), dict(self._artifacts)
             frames = self._slider.copy()
-        self._drawing.begin_slider(frames)
-        self._drawing.draw(
-            page(
-                curves,
-                artifacts,
-                controls=self._controls,
-                expected=self._expected,
-                preview_height=self._drawing.preview_height,
-            )
-        )
+        drawing.begin_slider(frames)
+        drawing.draw(self._page(curves, artifacts, preview_height=drawing.preview_height))
         elapsed, computed = time.monotonic() - began, time.thread_time() - computed
         # Not included: previews are rare, and cost the training itself far more.
-        self._drawing.draw_slider(frames)
+        drawing.draw_slider(frames)
         return min(LONGEST_PAUSE, max(INTERVAL, elapsed / SHARE, computed / COMPUTING_SHARE))

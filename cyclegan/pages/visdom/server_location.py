@@ -81,7 +81,7 @@ class OwnServer:
 
     @property
     def shown(self) -> str:
-        """The address for a browser, by this machine's name if the server is on all addresses."""
+        """The address for a browser, which may be on another machine."""
         is_open = self.host in ("0.0.0.0", "::")
         return _url(socket.gethostname() if is_open else self.host, self.port)
 
@@ -91,15 +91,12 @@ class OwnServer:
 
     def stop(self) -> None:
         """Ends it after the moment that it needs to send the last updates to open pages."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
         try:
-            self.process.wait(10 * server_process.GRACE_PERIOD)
+            # Closes its standard input, for which it waits.
+            self.process.communicate(timeout=10 * server_process.GRACE_PERIOD)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
+            self.process.communicate()
 
 
 def start_server(
@@ -131,14 +128,12 @@ def start_server(
     assert child.stdout is not None
     answer = child.stdout.readline().strip()
     alarm.cancel()
-    server = OwnServer(child, port=int(answer) if answer.isdigit() else 0, host=host)
-    if not server.port:
-        server.stop()
-        last_lines = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise RuntimeError(
-            f"Visdom's server did not start: {''.join(last_lines) or 'it gave no reason'}"
-        )
-    return server
+    if answer.isdigit():
+        return OwnServer(child, port=int(answer), host=host)
+    child.kill()
+    child.communicate()
+    reasons = ["it gave no reason", *log.read_text(errors="replace").split("\n")]
+    raise RuntimeError(f"Visdom's server did not start: {list(filter(str.strip, reasons))[-1]}")
 
 
 def _url(host: str, port: int) -> str:

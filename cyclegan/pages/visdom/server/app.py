@@ -15,7 +15,7 @@ from visdom.server.handlers import socket_handlers, web_handlers
 from visdom.utils.server_utils import hash_password
 
 from cyclegan.pages.visdom.server.frames import EventHandler, FrameHandler, Frames
-from cyclegan.pages.visdom.server.login import COOKIE, is_loopback, login_from
+from cyclegan.pages.visdom.server.login import COOKIE, is_loopback, login
 
 FOLDER = Path(__file__).resolve().parent
 ASSETS = FOLDER / "assets"
@@ -67,12 +67,10 @@ class GuardedApplication(visdom_app.Application):
     def __init__(self, *, host: str, **options: Any) -> None:
         super().__init__(**options)
         self.is_local = is_loopback(host)
-        login = login_from()
-        if login is not None:
+        if (expected := login()) is not None:
             # Visdom's constructor would read the secret from a file.
             self.login_enabled = True
-            message = login.message()
-            self.user_credential = message | {"password": hash_password(message["password"])}
+            self.user_credential = expected | {"password": hash_password(expected["password"])}
             self.settings["cookie_secret"] = secrets.token_hex(32)
 
     def find_handler(self, request: Any, **keywords: Any) -> Any:

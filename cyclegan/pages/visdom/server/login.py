@@ -4,8 +4,6 @@ import hashlib
 import ipaddress
 import os
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from cyclegan.config.errors import UserError
 
@@ -14,23 +12,15 @@ USERNAME, PASSWORD = "VISDOM_USERNAME", "VISDOM_PASSWORD"
 COOKIE = "user_password"  # Visdom's name for it
 
 
-@dataclass(frozen=True)
-class Login:
-    """A user name and a password, of which only the hash is sent."""
-
-    username: str
-    password: str = field(repr=False)
-
-    def message(self) -> dict[str, str]:
-        """What Visdom's login page sends."""
-        digest = hashlib.sha256(self.password.encode(errors="surrogateescape")).hexdigest()
-        return {"username": self.username, "password": digest}
-
-
-def login_from(environment: Mapping[str, str] = os.environ) -> Login | None:
-    """The login in the environment; None if a part is missing or empty."""
-    username, password = environment.get(USERNAME), environment.get(PASSWORD)
-    return Login(username, password) if username and password else None
+def login() -> dict[str, str] | None:
+    """The login in the environment, as Visdom's login page sends it: the user name, and the hash of
+    the password. None if a part is missing or empty.
+    """
+    username, password = os.environ.get(USERNAME), os.environ.get(PASSWORD)
+    if not username or not password:
+        return None
+    digest = hashlib.sha256(password.encode(errors="surrogateescape")).hexdigest()
+    return {"username": username, "password": digest}
 
 
 def is_loopback(host: str) -> bool:
@@ -45,7 +35,7 @@ def check_host(host: str, *, option: str = "--display_host") -> None:
     """Raises UserError if a server cannot listen there, or if it would be open to everybody."""
     if host == LOCALHOST:
         return
-    if not is_loopback(host) and login_from() is None:
+    if not is_loopback(host) and login() is None:
         raise UserError(
             f"{option} {host} opens the page to other machines: set {USERNAME} and "
             f"{PASSWORD} in the environment, which it then asks for"
