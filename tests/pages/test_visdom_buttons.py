@@ -20,7 +20,7 @@ from cyclegan.pages.visdom.buttons import (
     Controls,
     clicked_button,
 )
-from cyclegan.pages.visdom.client import VisdomClient
+from cyclegan.pages.visdom.client import VisdomClient, find_server
 from cyclegan.pages.visdom.monitor import VisdomMonitor
 from cyclegan.pages.visdom.server.login import PASSWORD, USERNAME
 from cyclegan.pages.visdom.server_location import OwnServer, start_server
@@ -92,8 +92,7 @@ def start(make: Callable[..., VisdomMonitor], server: OwnServer, **options: Any)
     """A monitor whose page is there and heard."""
     each = make(port=server.port, **options)
     each.scalars(1, LOSSES)
-    env = options.get("env", "run")
-    wait_for(lambda: rows(server, env))
+    wait_for(lambda: rows(server, options.get("env", "run")))
     controls: Any = each._controls
     wait_for(lambda: controls._socket is not None)
     time.sleep(0.2)
@@ -235,12 +234,8 @@ def test_buttons_are_heard_again_after_the_server_was_gone(
         second.stop()
 
 
-def test_buttons_are_heard_through_a_login(
-    monitor: Any,
-    tmp_path: Path,
-    control: Any,
-    asked: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_buttons_and_pictures_go_through_a_login(
+    monitor: Any, tmp_path: Path, control: Any, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import websocket
 
@@ -248,42 +243,43 @@ def test_buttons_are_heard_through_a_login(
     monkeypatch.setenv(PASSWORD, "secret")
     server = start_server(port=0, env_dir=tmp_path / "server")
     try:
-        each = monitor(port=server.port, run_dir=tmp_path, control=control)
-        each.scalars(1, LOSSES)
-        controls: Any = each._controls
-        wait_for(lambda: controls._socket is not None)
-        time.sleep(0.3)
+        with pytest.raises(HTTPError, match="403"):
+            urlopen(f"{server.url}/frame", b'{"eid": "run", "data": "/9g="}')
+        each = start(monitor, server, run_dir=tmp_path, control=control)
         cookie = each._drawing.client.cookie
         assert cookie
-        url = f"ws://127.0.0.1:{server.port}/socket"
-        connection = websocket.create_connection(url, timeout=5, cookie=cookie)
+        connection = websocket.create_connection(
+            f"ws://127.0.0.1:{server.port}/socket", timeout=5, cookie=cookie
+        )
         press(connection, propertyId=1)
         wait_for(lambda: asked == ["save"])
         connection.close()
-    finally:
-        server.stop()
 
-
-def test_the_pictures_are_behind_the_login_too(
-    monitor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(USERNAME, "anna")
-    monkeypatch.setenv(PASSWORD, "secret")
-    server = start_server(port=0, env_dir=tmp_path / "server")
-    try:
-        with pytest.raises(HTTPError, match="403"):
-            urlopen(f"{server.url}/frame", b'{"eid": "run", "data": "/9g="}')
-        each = monitor(port=server.port)
         each.show(1, Preview(picture()))
-        cookie = {"Cookie": wait_for(lambda: each._drawing.client.cookie)}
         wait_for(lambda: each._drawing.preview_height)
-        frame = each._slider.copy()[0].encode()
-        name = each._slider.copy()[0].name
-        address = f"{server.url}/frame/run/{name}.jpg"
-        assert urlopen(Request(address, headers=cookie)).read() == frame
-        assert frame not in urlopen(address).read(), "without it, that is the form"
+        frame = each._slider.copy()[0]
+        address = f"{server.url}/frame/run/{frame.name}.jpg"
+        assert urlopen(Request(address, headers={"Cookie": cookie})).read() == frame.encode()
+        assert frame.encode() not in urlopen(address).read(), "without it, that is the form"
     finally:
         server.stop()
+
+
+def test_no_proxy_is_asked_for_this_machine(
+    monitor: Any,
+    running: OwnServer,
+    page: Any,
+    tmp_path: Path,
+    control: Any,
+    asked: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert find_server(running.url)
+    start(monitor, running, env="proxy", run_dir=tmp_path, control=control)
+    monkeypatch.delenv("http_proxy")
+    press(page(running), eid="proxy", propertyId=1)
+    wait_for(lambda: asked == ["save"])
 
 
 def test_without_a_control_there_are_no_buttons(

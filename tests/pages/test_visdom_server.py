@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from support.pages import (
@@ -26,12 +27,11 @@ from support.pages import (
 )
 
 from cyclegan.pages.visdom import monitor as live
-from cyclegan.pages.visdom import server
-from cyclegan.pages.visdom import server_location as placing
+from cyclegan.pages.visdom import server, server_location
 from cyclegan.pages.visdom.client import find_server
 from cyclegan.pages.visdom.monitor import VisdomMonitor
 from cyclegan.pages.visdom.server_location import OwnServer, start_server
-from cyclegan.runs.artifacts import Preview
+from cyclegan.runs.artifacts import Health, Preview
 
 __all__ = ["browser", "monitor", "running"]
 
@@ -89,7 +89,7 @@ def test_our_own_server_is_started_again_and_shows_everything(
 def test_our_own_server_is_not_started_for_ever(
     monitor: Callable[..., VisdomMonitor], said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placing, "MAX_STARTS", 1)
+    monkeypatch.setattr(server_location, "MAX_STARTS", 1)
     each = monitor()
     each.scalars(1, LOSSES)
     url_in(said)
@@ -133,7 +133,7 @@ def test_a_server_that_hangs_costs_one_line_and_no_time(
 ) -> None:
     monkeypatch.setattr(live, "TIMEOUT", 0.1)
     # A server elsewhere, for which none of our own is started.
-    monkeypatch.setattr(placing, "LOCAL_NAMES", ())
+    monkeypatch.setattr(server_location, "LOCAL_NAMES", ())
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         each = monitor(port=deaf.getsockname()[1])
         began = time.monotonic()
@@ -195,6 +195,11 @@ def test_the_server_gives_out_no_file_beside_its_own(running: OwnServer) -> None
             assert b"403 Forbidden" in connection.recv(100)
 
 
+def test_a_page_may_be_opened_before_its_run_has_sent_anything(running: OwnServer) -> None:
+    with urlopen(f"{running.url}/env/later") as answer:
+        assert b"<title>later</title>" in answer.read()
+
+
 def test_the_assets_are_small() -> None:
     assets = Path(server.__path__[0], "assets")
     assert sum(path.stat().st_size for path in assets.rglob("*") if path.is_file()) < 5_000_000
@@ -206,6 +211,7 @@ def test_the_page_shows_curves_and_preview_without_any_network(
     history = [(step, LOSSES | OTHERS) for step in range(100, 1000, 100)]
     each = monitor(env="lr2hr_v2", history=history)
     each.show(1000, Preview(picture(800, 300)))
+    each.show(1000, Health(tuple(f"line {i}" for i in range(100)), ()))
     each.scalars(1000, LOSSES | OTHERS)
     url = url_in(said)
     wait_for(lambda: captions(url, "lr2hr_v2") == ["step 1,000"])
@@ -217,9 +223,13 @@ def test_the_page_shows_curves_and_preview_without_any_network(
     page.on("requestfailed", lambda request: wrong.append(request.url))
     page.on("response", lambda answer: answer.status >= 400 and wrong.append(answer.url))
     page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.add_init_script("Object.defineProperty(document, 'hidden', {get: () => !window.isSeen})")
     page.goto(url)
-    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 21")
     page.wait_for_selector("img.content-image")
+    page.wait_for_selector("text=line 99")
+    assert not page.query_selector(".main-svg"), "nothing is drawn while the page is hidden"
+    page.evaluate("window.isSeen = true; document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 21")
     page.wait_for_timeout(500)
 
     names = page.evaluate(
@@ -236,6 +246,8 @@ def test_the_page_shows_curves_and_preview_without_any_network(
     page.locator("button[title='smooth lines']").first.click()
     page.locator("input[type=range]").first.fill("3")
     page.wait_for_timeout(300)
+    scrolled = "[...document.querySelectorAll('.window *')].some(part => part.scrollTop > 0)"
+    assert not page.evaluate(scrolled), "a text is shown from its beginning"
 
     page.screenshot(path=tmp_path / "page.png")
     assert wrong == []

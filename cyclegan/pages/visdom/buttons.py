@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,25 +37,19 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # between attempts to listen
 Requests = frozenset[str]
 
 
+@dataclass(eq=False)
 class Controls:
     """The buttons of one run's page. On a click a thread calls `control` with the request, then
     `news`. It hears of clicks by the WebSocket that `connect` opens.
     """
 
-    def __init__(
-        self,
-        env: str,
-        run_dir: Path,
-        control: Callable[[str], None],
-        *,
-        connect: Callable[[], Any],
-        news: Callable[[], None],
-    ) -> None:
-        self._env = env
-        self._run_dir = run_dir
-        self._control = control
-        self._connect = connect
-        self._news = news
+    env: str
+    run_dir: Path
+    control: Callable[[str], None]
+    connect: Callable[[], Any]
+    news: Callable[[], None]
+
+    def __post_init__(self) -> None:
         self._shown: Requests = frozenset()
         self._stop_clicked = False
         self._listener: threading.Thread | None = None
@@ -90,19 +85,19 @@ class Controls:
         while not self._closing.is_set():
             # Nothing that a server sends or does may disturb the training.
             with suppress(Exception):
-                self._socket = self._connect()
+                self._socket = self.connect()
                 wait = FIRST_WAIT
                 with suppress(Exception):
                     self._listen()
                 self._socket.shutdown()
                 # The next update looks for a lost server, even if the run is paused.
-                self._news()
+                self.news()
             self._closing.wait(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 
     def _listen(self) -> None:
         while not self._closing.is_set() and self._socket.connected:
-            button = clicked_button(self._socket.recv(), env=self._env)
+            button = clicked_button(self._socket.recv(), env=self.env)
             now = time.monotonic()
             if button and now - self._clicked.get(button, -DOUBLE_CLICK) >= DOUBLE_CLICK:
                 self._clicked[button] = now
@@ -111,14 +106,14 @@ class Controls:
     def _click(self, button: str) -> None:
         is_paused = "pause" in self._requests()
         try:
-            self._control("go_on" if button == "pause" and is_paused else button)
+            self.control("go_on" if button == "pause" and is_paused else button)
             self._stop_clicked = self._stop_clicked or button == "stop"
         except Exception as error:
             logger.info(f"the page's button for {button} did nothing: {error}")
-        self._news()
+        self.news()
 
     def _requests(self) -> Requests:
-        found = {name for name in BUTTONS if (self._run_dir / name).exists()}
+        found = {name for name in BUTTONS if (self.run_dir / name).exists()}
         # The trainer deletes the file as soon as it has read it, long before it stops.
         return frozenset(found | {"stop"} if self._stop_clicked else found)
 

@@ -7,6 +7,7 @@ refused message as a success, and does not log in again after a server has resta
 import json
 import socket
 import urllib.request
+from email.message import Message
 from functools import cache
 from http.cookies import SimpleCookie
 from typing import Any
@@ -27,14 +28,14 @@ class VisdomClient:
         """The server's answer. Raises OSError if it does not answer or refuses the message."""
         url = f"{server}/{path}"
         try:
-            return self._read(url, message)
+            return self._send(url, message)[0]
         except HTTPError as error:
             error.close()
             # Without a login Visdom 0.2 answers 400, Visdom 0.3 401, our own server 403.
             if error.code not in (400, 401, 403):
                 raise
         self.log_in(server)
-        return self._read(url, message)
+        return self._send(url, message)[0]
 
     def log_in(self, server: str) -> None:
         """Raises PermissionError if the environment has no login, or the server refuses it."""
@@ -42,11 +43,11 @@ class VisdomClient:
         if message is None:
             raise PermissionError(f"it asks for a login: set {USERNAME} and {PASSWORD}")
         try:
-            with self._open(f"{server}/", message) as answer:
-                cookies = SimpleCookie("; ".join(answer.headers.get_all("Set-Cookie", [])))
+            _, headers = self._send(f"{server}/", message)
         except HTTPError as error:
             error.close()
             raise PermissionError(f"it does not take the login of {USERNAME}") from None
+        cookies = SimpleCookie("; ".join(headers.get_all("Set-Cookie", [])))
         self.cookie = f"{COOKIE}={cookies[COOKIE].coded_value}" if COOKIE in cookies else ""
 
     def connect(self, server: str) -> Any:
@@ -73,15 +74,12 @@ class VisdomClient:
         connection.settimeout(None)
         return connection
 
-    def _read(self, url: str, message: dict[str, Any]) -> str:
-        with self._open(url, message) as answer:
-            return str(answer.read().decode())
-
-    def _open(self, url: str, message: dict[str, Any]) -> Any:
+    def _send(self, url: str, message: dict[str, Any]) -> tuple[str, Message]:
         request = urllib.request.Request(url, data=json.dumps(message).encode())
         # Another server, to which this one redirects, must not get the cookie.
         request.add_unredirected_header("Cookie", self.cookie)
-        return _opener(is_local=_is_local(url)).open(request, timeout=self.timeout)
+        with _opener(is_local=_is_local(url)).open(request, timeout=self.timeout) as answer:
+            return answer.read().decode(), answer.headers
 
 
 def find_server(server: str) -> bool:

@@ -31,32 +31,7 @@ MAX_WAITING = 64_000_000
 SAME_QUESTION = 0.1  # seconds in which a page's second request for all windows is ignored
 
 
-def application(*, host: str, port: int, env_dir: Path) -> "GuardedApplication":
-    env_dir.mkdir(parents=True, exist_ok=True)
-    # Visdom asks for Tornado's debug mode, which restarts the server when a source file changes.
-    visdom_app.tornado_settings.update(autoreload=False, serve_traceback=False)
-    visdom_app.tornado_settings["static_handler_class"] = StaticFiles
-    guarded = GuardedApplication(host=host, port=port, env_path=str(env_dir))
-    guarded.settings["debug"] = False
-    guarded.user_settings["user_css"] += (FOLDER / "live_page.css").read_text(encoding="utf-8")
-    own: dict[str, Any] = {"app": guarded}
-    frames: dict[str, Frames] = {"frames": {}}
-    guarded.add_handlers(
-        ".*",
-        [
-            ("/", FrontPage, own),
-            ("/env/(.*)", RunPage, own),
-            ("/compare/(.*)", ComparePage, own),
-            ("/socket", PageSocket, own),
-            ("/events", EventHandler, own | frames),
-            ("/frame", FrameHandler, frames),
-            ("/frame/([^/]+)/([0-9a-f]+)[.]jpg", FrameHandler, frames),
-        ],
-    )
-    return guarded
-
-
-class GuardedApplication(visdom_app.Application):
+class PageApplication(visdom_app.Application):
     """Checks every request before a handler is chosen: Visdom's own sockets obey messages of those
     whom they have just turned away.
 
@@ -64,14 +39,34 @@ class GuardedApplication(visdom_app.Application):
     anybody's page, whose name may be made to point here (DNS rebinding).
     """
 
-    def __init__(self, *, host: str, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, *, host: str, port: int, env_dir: Path) -> None:
+        # Visdom asks for Tornado's debug mode, which restarts a server when a source file changes.
+        visdom_app.tornado_settings.update(
+            autoreload=False, serve_traceback=False, static_handler_class=StaticFiles
+        )
+        super().__init__(port=port, env_path=str(env_dir))
+        self.settings["debug"] = False
+        self.user_settings["user_css"] += (FOLDER / "live_page.css").read_text(encoding="utf-8")
         self.is_local = is_loopback(host)
         if (expected := login()) is not None:
             # Visdom's constructor would read the secret from a file.
             self.login_enabled = True
             self.user_credential = expected | {"password": hash_password(expected["password"])}
             self.settings["cookie_secret"] = secrets.token_hex(32)
+        app: dict[str, Any] = {"app": self}
+        frames: dict[str, Frames] = {"frames": {}}
+        self.add_handlers(
+            ".*",
+            [
+                ("/", FrontPage, app),
+                ("/env/(.*)", RunPage, app),
+                ("/compare/(.*)", ComparePage, app),
+                ("/socket", PageSocket, app),
+                ("/events", EventHandler, app | frames),
+                ("/frame", FrameHandler, frames),
+                ("/frame/([^/]+)/([0-9a-f]+)[.]jpg", FrameHandler, frames),
+            ],
+        )
 
     def find_handler(self, request: Any, **keywords: Any) -> Any:
         allowed = not self.is_foreign(request)
@@ -118,13 +113,22 @@ class ScriptedPage:
 
     path_args: list[str]
 
+    def get(self: Any, names: str) -> None:
+        # Visdom 0.2 looks for compared runs in the user's home, and Visdom 0.3 answers 404 for a
+        # run that has sent nothing yet.
+        known = "+".join(name for name in names.split("+") if name in self.state)
+        options = {"items": sorted(self.state), "wrap_socket": self.wrap_socket}
+        self.render("index.html", user="", active_item=known, **options)
+
     def render_string(self, template_name: str, **options: Any) -> bytes:
         page: bytes = super().render_string(template_name, **options)  # type: ignore[misc]
-        title = b"<title>%s</title>" % escape(self.path_args[0] or "runs").encode()
-        page = UNUSED.sub(b"", page).replace(b"<title>visdom</title>", title)
-        # There is no such file.
-        page = page.replace(b'href="favicon.png"', b'href="data:,"')
-        return page.replace(b"</body>", SCRIPT)
+        if template_name == "index.html":
+            title = b"<title>%s</title>" % escape(self.path_args[0] or "runs").encode()
+            page = UNUSED.sub(b"", page).replace(b"<title>visdom</title>", title)
+            # There is no such file.
+            page = page.replace(b'href="favicon.png"', b'href="data:,"')
+            page = page.replace(b"</body>", SCRIPT)
+        return page
 
 
 class RunPage(ScriptedPage, web_handlers.EnvHandler):
@@ -141,12 +145,7 @@ class RunPage(ScriptedPage, web_handlers.EnvHandler):
 
 
 class ComparePage(ScriptedPage, web_handlers.CompareHandler):
-    """Runs laid over each other; Visdom 0.2 would look for them in the user's home."""
-
-    def get(self, names: str) -> None:
-        known = "+".join(name for name in names.split("+") if name in self.state)
-        options = {"items": sorted(self.state), "wrap_socket": self.wrap_socket}
-        self.render("index.html", user="", active_item=known, **options)
+    """Runs laid over each other."""
 
 
 class StaticFiles(StaticFileHandler):
@@ -169,6 +168,9 @@ class StaticFiles(StaticFileHandler):
 
 class PageSocket(socket_handlers.SocketHandler):
     """A page's connection, which is closed when too much waits for it."""
+
+    def check_origin(self, origin: str) -> bool:
+        return True  # PageApplication has checked it
 
     def write_message(self, message: Any, binary: bool = False) -> Any:
         stream = getattr(self.ws_connection, "stream", None)

@@ -40,14 +40,14 @@ def main() -> None:
     from tornado.ioloop import IOLoop
     from tornado.netutil import bind_sockets
 
-    from cyclegan.pages.visdom.server.app import application
+    from cyclegan.pages.visdom.server.app import PageApplication
 
     try:
         sockets = bind_sockets(options.port, options.host)
     except OSError:
         sockets = bind_sockets(0, options.host)
     port = sockets[0].getsockname()[1]
-    pages = application(host=options.host, port=port, env_dir=options.env_path)
+    pages = PageApplication(host=options.host, port=port, env_dir=options.env_path)
     HTTPServer(pages).add_sockets(sockets)
     stdout.write(f"{port}\n")
     stdout.flush()
