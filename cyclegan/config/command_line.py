@@ -100,7 +100,11 @@ def _parse_with_classic(model: type[Model], arguments: Sequence[str]) -> Options
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message.removeprefix('argument ')}; see --help")
+        message = message.removeprefix("argument ").replace(
+            "expected one argument",
+            "expected a value; one that begins with a minus follows an equals sign",
+        )
+        raise UserError(f"{message}; see --help")
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):

@@ -107,7 +107,8 @@ class RunFolder:
             lock.acquire(timeout=0.2)
         except Timeout:
             raise UserError(
-                f"{self.path} is being trained by another process: give this run another --name"
+                f"{self.path} is being trained by another process: wait until it ends, or give "
+                "this run another --name"
             ) from None
         return lock
 

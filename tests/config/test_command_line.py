@@ -293,6 +293,16 @@ def test_a_generator_overrides_the_presets_second_generator():
     assert settings.lr_D is not None
 
 
+def test_a_value_that_begins_with_a_minus_needs_an_equals_sign():
+    assert "follows an equals sign" in refusal("--cycle", "-1*l1")
+    assert "weight" in refusal("--cycle=-1*l1")
+
+
+@pytest.mark.parametrize("side", ["load_size", "crop_size"])
+def test_sides_that_no_memory_holds_are_refused(side):
+    assert "16384" in refusal("--dataroot", "x", f"--{side}", "10000000")
+
+
 @pytest.mark.parametrize("words", [["--name", ""], ["--name="]])
 def test_an_empty_value_is_refused(words):
     assert "--name has an empty value" in refusal(*words)

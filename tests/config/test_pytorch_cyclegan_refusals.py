@@ -28,10 +28,10 @@ def converted(words: str, *, train: bool = True) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ("--netG", "--netG: expected one argument"),
-        ("--netG --norm batch", "--netG: expected one argument"),
+        ("--netG", "--netG: expected a value"),
+        ("--netG --norm batch", "--netG: expected a value"),
         ("--netG resnet_9blocks unet_256", "unrecognized arguments: unet_256"),
-        ("--niter", "--niter: expected one argument"),
+        ("--niter", "--niter: expected a value"),
         ("--no_dropout True", "unrecognized arguments: True"),
         ("--lamda_A 10", "did you mean lambda_A?"),
         ("--netG resnet_9block", "did you mean resnet_9blocks?"),
