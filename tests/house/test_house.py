@@ -22,7 +22,7 @@ LIMITS = {
     "signatures_with_settings": 12,
     "signatures_with_say": 0,
     "signatures_with_trusted": 0,
-    "signatures_with_run_dir": 51,
+    "signatures_with_run_dir": 49,
     "modules_that_name_settings": 10,
     "duplicate_file_names": 0,
     "duplicate_class_names": 0,
