@@ -262,9 +262,11 @@ def test_only_what_has_changed_is_sent(
     each.show(1, Preview(picture()))
     pairs = "share of pairs that D tells apart"
     wait_for(lambda: captions(running.url, "little") and pairs in windows(running.url, "little"))
-    time.sleep(0.5)
+    # The height of the health beside a preview follows in the next update.
+    each.scalars(2, {"pairs_A": 0.5})
+    wait_for(lambda: len(points(running.url, pairs, "pairs_A", "little")) == 2)
     before = windows(running.url, "little")
-    each.scalars(2, {"D_A": 0.5})
+    each.scalars(3, {"D_A": 0.5})
     wait_for(lambda: len(points(running.url, "discriminators", "D_A", "little")) == 2)
     after = windows(running.url, "little")
     changed = [name for name in after if after[name]["contentID"] != before[name]["contentID"]]
