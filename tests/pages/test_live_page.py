@@ -320,10 +320,10 @@ def _read_from_disk(report: Path, browser: Any) -> None:
     page.on("request", lambda request: requests.append(request.url))
     page.goto(report.as_uri())
     assert "D wins" in page.inner_text("body")
-    shown = "[...document.images].find(i => i.checkVisibility()).src.length"
-    newest = page.evaluate(shown)
+    shown = "[...document.images].find(i => i.checkVisibility()).dataset.step"
+    assert page.evaluate(shown) != "0"
     slide(page, 0)
-    until(lambda: page.evaluate(shown) != newest)
+    until(lambda: page.evaluate(shown) == "0")
     page.close()
     assert [url for url in requests if not url.startswith("data:")] == [report.as_uri()]
 
