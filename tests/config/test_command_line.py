@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.options import DATA, refusal, write
 
 from cyclegan.config.command_line import train_settings, translate_settings
 from cyclegan.config.errors import UserError
@@ -14,24 +15,11 @@ from cyclegan.config.train_options import TrainSettings
 from cyclegan.config.yaml_files import load_preset, run_settings, to_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = ["--dataroot", "photos"]
 
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def refusal(*words: str) -> str:
-    with pytest.raises(UserError) as caught:
-        train_settings([*DATA, *words])
-    return str(caught.value)
-
-
-def write(path: str, text: str) -> str:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(text)
-    return path
 
 
 def write_run(path: str, **options: object) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from support.options import DATA, refusal, write
 
 from cyclegan.config.command_line import train_settings
 from cyclegan.config.errors import UserError, one_line_errors
@@ -18,24 +19,10 @@ from cyclegan.config.yaml_files import (
 )
 from cyclegan.hardware.devices import resolve_device
 
-DATA = ["--dataroot", "photos"]
-
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def refusal(*words: str) -> str:
-    with pytest.raises(UserError) as caught:
-        train_settings([*DATA, *words])
-    return str(caught.value)
-
-
-def write(path: str, text: str) -> str:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(text)
-    return path
 
 
 @pytest.mark.parametrize("name", [path.stem for path in PRESETS_DIR.glob("*.yaml")])

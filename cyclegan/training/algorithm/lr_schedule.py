@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from cyclegan.config import parts
 from cyclegan.config.checks import check_count, check_number
@@ -29,12 +29,6 @@ class Moment:
     constant: int
     decay: int
     progress: float
-
-
-class ScheduleCurve(Protocol):
-    """The factor of the first learning rate."""
-
-    def factor(self, moment: Moment) -> float: ...
 
 
 class Linear:
